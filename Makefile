@@ -1,0 +1,75 @@
+# `make run` starts a relay, `make test` runs every check. Needs only Python (with venv) and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8765
+DATA ?= var/relay
+# More arguments for pytest, as in `make test PYTEST_FLAGS="-k replay"`.
+PYTEST_FLAGS ?=
+# Where other Pythons are looked for by `make test-all`: pyenv's, then the PATH.
+PYTHONS ?= 3.11 3.12 3.13
+
+BIN := $(VENV)/bin
+CODE := ksmp storage actors relay bench tests
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all check tests format bench bench-nats clean distclean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.installed ## Start a relay on 127.0.0.1:8765, its data under var/relay
+	@$(BIN)/ksmp-relay serve --host 127.0.0.1 --port $(PORT) --data $(DATA)
+
+test: check tests ## Run every check and every test
+
+check: $(VENV)/.installed-dev ## Check format, lint, types and import rules
+	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "Not formatted: run 'make format'."; exit 1; }
+	@$(BIN)/ruff check --quiet $(CODE)
+	@$(BIN)/flake8-async $$(find $(CODE) -name '*.py')
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@echo "Format, lint, types and import rules: ok"
+
+tests: $(VENV)/.installed-dev ## Run the tests alone
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+
+test-all: ## Run the tests on every supported Python
+	@set -e; for version in $(PYTHONS); do \
+	  python=$$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python3 2>/dev/null | tail -1); \
+	  echo "── Python $$version"; \
+	  $(MAKE) --no-print-directory tests PYTHON=$${python:-python$$version} VENV=.venv-$$version; \
+	done
+
+format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
+	@$(BIN)/ruff check --quiet --fix $(CODE) || true
+	@$(BIN)/ruff format $(CODE)
+
+bench: $(VENV)/.installed ## Measure a relay of its own: order, latency, throughput
+	@$(BIN)/ksmp-relay bench ordering --pairs 16 --in-flight 16 --size 300 --seconds 10
+
+bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
+	@$(PIP_INSTALL) -r requirements-bench.txt
+	@$(BIN)/python -m bench.beside_nats
+
+clean: ## Remove caches and build products
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the virtual environments too; the data under var/ stays
+	@rm -rf .venv .venv-*
+
+# ── the environments: a stamp each, made again when what is pinned changes ────────────────────
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@echo "Installing what the relay runs on, in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) -r requirements.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@echo "Installing what the checks need"
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@

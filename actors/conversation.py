@@ -1,0 +1,306 @@
+"""The actor of one conversation: it alone decides in which order its records stand.
+
+A turn: take what waits in the mailbox, number it, chain it, hand one append to the log, wait, go
+on. The log is the truth and the actor a cache of it. Its counter moves only when an append has
+come back, and an append names the head it builds on, so whatever a predecessor left behind can
+change nothing.
+
+What a crash does
+    Letters still in the mailbox stay there for the next incarnation.
+    What the crashed turn had handed to the log is answered by the commit: `_settle_append` does
+    not need its incarnation to be alive. The next incarnation reads its head through the same
+    queue, so by the time it starts, all of that has settled.
+    The rest of the batch is taken again, one letter at a time. A letter that crashes a turn which
+    held nothing else is a dead letter: it is answered `rejected`, and not tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from actors.letters import Letter, ReadLetter, SendLetter
+from actors.mailbox import Mailbox
+from actors.pending import Pending
+from actors.telemetry import Telemetry, hashed_conversation
+from ksmp.chain import chain_link
+from ksmp.codec import encode_recorded
+from ksmp.events import Read, SendAck
+from ksmp.types import ConversationKey, ServerSeq, TimeMs, UserId
+from storage.keys import payload_digest
+from storage.log import (
+    Append,
+    Appended,
+    ConversationHead,
+    Failed,
+    Full,
+    InboxPlace,
+    KnownKey,
+    KnownKeys,
+    Log,
+    MarkRead,
+    NewRecord,
+    NoSuchRecord,
+    Outcome,
+    ReadHead,
+    ReadMarked,
+    SequenceConflict,
+)
+
+
+class Publisher(Protocol):
+    """Where committed records and reads go: the inboxes of those who are connected."""
+
+    def publish(
+        self,
+        letters: Sequence[Letter],
+        records: Sequence[NewRecord],
+        places: Mapping[UserId, Sequence[InboxPlace]],
+    ) -> None:
+        """Move the published heads; deliver to both sides and to who sent the letters."""
+
+    def publish_read(self, letter: ReadLetter, marked: ReadMarked) -> None:
+        """Tell every device that may know of it; the asker has its answer already."""
+
+
+class Conversation:
+    """One incarnation. Owns the counter and the chain; everything else about it is in the log."""
+
+    __slots__ = ("_head", "_key", "_log", "_mailbox", "_publisher", "_telemetry", "_wall_clock")
+
+    def __init__(
+        self,
+        key: ConversationKey,
+        mailbox: Mailbox,
+        log: Log,
+        publisher: Publisher,
+        wall_clock: Callable[[], TimeMs],
+        telemetry: Telemetry,
+    ) -> None:
+        self._key = key
+        self._mailbox = mailbox
+        self._log = log
+        self._publisher = publisher
+        self._wall_clock = wall_clock
+        self._telemetry = telemetry
+        self._head = ConversationHead(ServerSeq(0), b"")
+
+    async def run(self) -> None:
+        """Serve the mailbox until it is closed; raise whatever goes wrong, for the supervisor."""
+        self._head = await self._read_head()
+        await self._take_again()
+        while letters := await self._mailbox.take():
+            await self._turn(letters)
+
+    async def _read_head(self) -> ConversationHead:
+        pending = Pending()
+        self._log.submit(ReadHead(self._key), pending.settle)
+        match await pending.wait():
+            case ConversationHead() as head:
+                return head
+            case _:  # the store has failed and the process is ending: stay out of its way
+                return ConversationHead(ServerSeq(0), b"")
+
+    async def _take_again(self) -> None:
+        """What the crash of a predecessor left unanswered, one by one."""
+        mailbox = self._mailbox
+        if mailbox.suspect is not None and mailbox.suspect.is_open:
+            self._telemetry.error(
+                "letter.dead",
+                conversation=hashed_conversation(self._key),
+                kind=type(mailbox.suspect).__name__,
+            )
+            mailbox.suspect.refuse("rejected")
+        for letter in mailbox.take_again():
+            mailbox.suspect = letter
+            await self._turn([letter])
+        mailbox.suspect = None
+
+    async def _turn(self, letters: Sequence[Letter]) -> None:
+        """Everything in `letters` is answered when this returns."""
+        mark: Pending | None = None
+        sends: list[SendLetter] = []
+        for letter in letters:
+            match letter:
+                case SendLetter():
+                    sends.append(letter)
+                case ReadLetter():
+                    mark = self._mark_read(letter)
+        while sends:
+            sends = await self._append(sends)
+        if mark is not None:
+            await mark.wait()  # the last of them: outcomes come in the order of submission
+
+    # ── sends ────────────────────────────────────────────────────────────────────────────────
+
+    async def _append(self, letters: Sequence[SendLetter]) -> list[SendLetter]:
+        """Hand over one append and wait; returns the letters that need another."""
+        first, repeats = _apart_by_key(letters)
+        append = self._number(first)
+        pending = Pending()
+        for letter in first:
+            letter.is_handed_over = True
+        self._log.submit(append, partial(self._settle_append, first, append, pending))
+        match await pending.wait():
+            case Appended():
+                last = append.records[-1]
+                self._head = ConversationHead(last.server_seq, last.chain)
+                return repeats
+            case KnownKeys(known):
+                for index, key in known.items():
+                    _answer_known(first[index], key)
+                fresh = [letter for index, letter in enumerate(first) if index not in known]
+                return fresh + repeats
+            case SequenceConflict(head):
+                self._head = head
+                return first + repeats
+            case Full():
+                for letter in first:
+                    letter.refuse("storage_full", retry_after_ms=5_000)
+                return repeats
+            case _:
+                return []
+
+    def _number(self, letters: Sequence[SendLetter]) -> Append:
+        """An append of `letters` behind the head, numbered and chained. The head stays."""
+        server_seq, chain = self._head
+        records = []
+        for letter in letters:
+            envelope = letter.envelope
+            received_at = self._wall_clock()
+            server_seq = ServerSeq(server_seq + 1)
+            chain = chain_link(chain, server_seq, received_at, letter.payload)
+            records.append(
+                NewRecord(
+                    server_seq,
+                    received_at,
+                    envelope.sender_user_id,
+                    envelope.idempotency_key,
+                    payload_digest(letter.payload),
+                    chain,
+                    encode_recorded(envelope, server_seq, received_at),
+                )
+            )
+        if self._telemetry.is_debug:
+            self._telemetry.debug(
+                "send.numbered",
+                conversation=hashed_conversation(self._key),
+                records=len(records),
+                server_seq=server_seq,
+            )
+        return Append(self._key, self._head.server_seq, records)
+
+    def _settle_append(
+        self, letters: Sequence[SendLetter], append: Append, pending: Pending, outcome: Outcome
+    ) -> None:
+        """Answer and publish what was committed, whether or not the incarnation still lives."""
+        for letter in letters:
+            letter.is_handed_over = False
+        try:
+            match outcome:
+                case Appended(places):
+                    for letter, record in zip(letters, append.records, strict=True):
+                        letter.answer(_acknowledgement(letter, record), deliver=False)
+                    self._publisher.publish(letters, append.records, places)
+                    self._log_committed(append)
+                case Failed():
+                    for letter in letters:
+                        letter.refuse("outcome_unknown")
+                case _ if self._mailbox.is_closed:  # quarantined meanwhile: nobody takes it again
+                    for letter in letters:
+                        letter.refuse("conversation_unavailable")
+        finally:
+            pending.settle(outcome)
+
+    def _log_committed(self, append: Append) -> None:
+        if self._telemetry.is_debug:
+            self._telemetry.debug(
+                "send.committed",
+                conversation=hashed_conversation(self._key),
+                records=len(append.records),
+                server_seq=append.records[-1].server_seq,
+            )
+
+    # ── reads ────────────────────────────────────────────────────────────────────────────────
+
+    def _mark_read(self, letter: ReadLetter) -> Pending:
+        pending = Pending()
+        letter.is_handed_over = True
+        self._log.submit(
+            MarkRead(
+                self._key,
+                letter.reader,
+                letter.ack.server_seq,
+                letter.is_private,
+                self._wall_clock(),
+            ),
+            partial(self._settle_mark, letter, pending),
+        )
+        return pending
+
+    def _settle_mark(self, letter: ReadLetter, pending: Pending, outcome: Outcome) -> None:
+        letter.is_handed_over = False
+        try:
+            match outcome:
+                case ReadMarked() as marked:
+                    letter.answer(
+                        Read(
+                            letter.ack.conversation_id,
+                            letter.reader,
+                            letter.ack.peer_user_id,
+                            marked.own.server_seq,
+                            marked.own.read_at_ms,
+                        ),
+                        deliver=False,
+                    )
+                    self._publisher.publish_read(letter, marked)
+                case NoSuchRecord():
+                    letter.refuse("invalid_seq")
+                case Full():
+                    letter.refuse("storage_full", retry_after_ms=5_000)
+                case _:
+                    letter.refuse("outcome_unknown")
+        finally:
+            pending.settle(outcome)
+
+
+def _apart_by_key(
+    letters: Sequence[SendLetter],
+) -> tuple[list[SendLetter], list[SendLetter]]:
+    """The first letter of each idempotency key, and the others, in order.
+
+    A repeat is judged after the outcome of the first: it goes into a later append.
+    """
+    seen = set()
+    first = []
+    repeats = []
+    for letter in letters:
+        key = (letter.envelope.sender_user_id, letter.envelope.idempotency_key)
+        if key in seen:
+            repeats.append(letter)
+        else:
+            seen.add(key)
+            first.append(letter)
+    return first, repeats
+
+
+def _answer_known(letter: SendLetter, known: KnownKey) -> None:
+    """The acknowledgement of the send that used the key first, or the conflict with it."""
+    if payload_digest(letter.payload) == known.payload_digest:
+        letter.answer(_acknowledgement(letter, known))
+    else:
+        letter.refuse("idempotency_conflict")
+
+
+def _acknowledgement(letter: SendLetter, record: NewRecord | KnownKey) -> SendAck:
+    envelope = letter.envelope
+    return SendAck(
+        envelope.conversation_id,
+        envelope.recipient_user_id,
+        envelope.message_id,
+        envelope.idempotency_key,
+        record.server_seq,
+        record.server_received_at_ms,
+        record.chain,
+    )

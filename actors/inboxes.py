@@ -1,0 +1,203 @@
+"""The inboxes of those who are connected: published heads, and whom to wake.
+
+An inbox lives here from its user's first connection to the last. Its published head is what
+settled commits have told; deliverers read no further, though the log may already show more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from actors.letters import Correspondent, Letter, ReadLetter
+from actors.limits import Limits
+from actors.pending import Pending
+from actors.rates import TokenBucket
+from actors.recent import RecentRecords
+from ksmp.events import Read
+from ksmp.types import DeviceId, UserId
+from storage.log import (
+    InboxHead,
+    InboxPlace,
+    Log,
+    NewRecord,
+    OpenInbox,
+    Outcome,
+    ReadMarked,
+    ReadPosition,
+)
+
+
+class InboxUnavailableError(Exception):
+    """The store has failed; the process is ending."""
+
+
+class Reader(Correspondent, Protocol):
+    """One connection, as its inbox sees it."""
+
+    @property
+    def device(self) -> DeviceId:
+        """Which of the user's devices it is."""
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether it wants frames."""
+
+    def tell_read(self, read: Read) -> None:
+        """Send a read position, now or when there is room."""
+
+    def replaced(self) -> None:
+        """A newer connection of the same device has taken over: say so and close."""
+
+
+class Inbox:
+    """One user's inbox while it is open. Owned by `Inboxes`; connections look at its head."""
+
+    __slots__ = ("guests", "head", "readers", "truncated_through", "user")
+
+    def __init__(self, user: UserId, head: InboxHead) -> None:
+        self.user = user
+        self.head, self.truncated_through = head
+        self.readers: dict[DeviceId, Reader] = {}
+        self.guests = 0  # readers, and those about to become one
+
+
+class Inboxes:
+    """Owns the open inboxes, and publishes into them what the log has committed."""
+
+    def __init__(self, log: Log, limits: Limits) -> None:
+        self._log = log
+        self._limits = limits
+        self._open: dict[UserId, Inbox] = {}
+        self._buckets: dict[UserId, TokenBucket] = {}
+        self._to_wake: dict[Correspondent, None] = {}  # a set that keeps the order
+        self.recent = RecentRecords(limits.recent_records_bytes)
+
+    # ── opening and closing ──────────────────────────────────────────────────────────────────
+
+    async def enter(self, user: UserId) -> Inbox:
+        """The user's inbox, its head published. Whoever enters must `leave`, once.
+
+        Raises:
+            InboxUnavailableError: the store has failed.
+        """
+        # The inbox opens in the very callback that brings its head: every commit settled after
+        # that finds it open, so no record falls between the head and the first publication.
+        arrival = _Arrival(user)
+        self._log.submit(OpenInbox(user), partial(self._settle_open, arrival))
+        try:
+            await arrival.pending.wait()
+        except BaseException:
+            arrival.is_abandoned = True
+            raise
+        inbox = self._open.get(user)
+        if inbox is None:
+            raise InboxUnavailableError
+        return inbox
+
+    def _settle_open(self, arrival: _Arrival, outcome: Outcome) -> None:
+        if isinstance(outcome, InboxHead) and not arrival.is_abandoned:
+            inbox = self._open.get(arrival.user)
+            if inbox is None:
+                inbox = self._open[arrival.user] = Inbox(arrival.user, outcome)
+            inbox.guests += 1
+        arrival.pending.settle(outcome)
+
+    def leave(self, inbox: Inbox) -> None:
+        """End what `enter` began; the last to leave closes the inbox."""
+        inbox.guests -= 1
+        if not inbox.guests:
+            del self._open[inbox.user]
+
+    def admit(self, inbox: Inbox, reader: Reader) -> None:
+        """Let `reader` take part, in the place of an older connection of its device."""
+        older = inbox.readers.get(reader.device)
+        inbox.readers[reader.device] = reader
+        if older is not None:
+            older.replaced()
+
+    def dismiss(self, inbox: Inbox, reader: Reader) -> None:
+        """Wake `reader` no more. Its place may already be another's."""
+        if inbox.readers.get(reader.device) is reader:
+            del inbox.readers[reader.device]
+        self._to_wake.pop(reader, None)
+
+    # ── publishing: called from settled commits, without a checkpoint in between ──────────────
+
+    def publish(
+        self,
+        letters: Sequence[Letter],
+        records: Sequence[NewRecord],
+        places: Mapping[UserId, Sequence[InboxPlace]],
+    ) -> None:
+        """Move the published heads; deliver to both sides and to who sent the letters."""
+        for letter in letters:
+            self._to_wake[letter.reply_to] = None
+        for user, own_places in places.items():
+            inbox = self._open.get(user)
+            if inbox is None:
+                continue
+            resumed = [reader for reader in inbox.readers.values() if reader.is_resumed]
+            if resumed:
+                for place, record in zip(own_places, records, strict=True):
+                    self.recent.add(user, place, record)
+            for reader in resumed:
+                self._to_wake[reader] = None
+            inbox.head = own_places[-1].global_inbox_seq
+
+    def publish_read(self, letter: ReadLetter, marked: ReadMarked) -> None:
+        """Tell every device that may know of it; the asker has its answer already."""
+        self._to_wake[letter.reply_to] = None
+        reader, peer = letter.reader, letter.ack.peer_user_id
+        if marked.own_rose:
+            self._tell_read(reader, letter, marked.own)
+        if marked.public_rose and peer != reader:
+            self._tell_read(peer, letter, marked.public)
+
+    def _tell_read(self, user: UserId, letter: ReadLetter, position: ReadPosition) -> None:
+        inbox = self._open.get(user)
+        if inbox is None:
+            return
+        ack = letter.ack
+        read = Read(ack.conversation_id, letter.reader, ack.peer_user_id, *position)
+        for reader in inbox.readers.values():
+            if reader.is_resumed and reader is not letter.reply_to:
+                reader.tell_read(read)
+                self._to_wake[reader] = None
+
+    def deliver(self) -> None:
+        """Once per transaction, after all of it has been settled: wake whom it touched."""
+        to_wake, self._to_wake = self._to_wake, {}
+        for correspondent in to_wake:
+            correspondent.deliver()
+
+    # ── what all devices of a user share ─────────────────────────────────────────────────────
+
+    def bucket(self, user: UserId, now: float) -> TokenBucket:
+        """The user's sending rate, which outlives connections until it is forgotten full."""
+        bucket = self._buckets.get(user)
+        if bucket is None:
+            if len(self._buckets) > 2 * len(self._open) + 1_000:
+                self._forget_full_buckets(now)
+            bucket = TokenBucket(self._limits.sends_per_second, self._limits.sends_burst, now)
+            self._buckets[user] = bucket
+        return bucket
+
+    def _forget_full_buckets(self, now: float) -> None:
+        self._buckets = {
+            user: bucket
+            for user, bucket in self._buckets.items()
+            if user in self._open or not bucket.is_full(now)
+        }
+
+
+class _Arrival:
+    """Someone who waits for an inbox to open."""
+
+    __slots__ = ("is_abandoned", "pending", "user")
+
+    def __init__(self, user: UserId) -> None:
+        self.user = user
+        self.pending = Pending()
+        self.is_abandoned = False

@@ -1,0 +1,232 @@
+"""From a conversation's name to its mailbox: activation, passivation, quarantine.
+
+A conversation exists in the log for ever and as a task only while it is used. Its first letter
+activates it; unused, it is passivated: its mailbox is closed and forgotten, and its task ends.
+Each of these is one step without a checkpoint, so a letter never lands in a mailbox that nobody
+will read, and nobody keeps a mailbox over an await.
+
+A conversation that fails too often is quarantined alone: what waits in its mailbox is answered
+`conversation_unavailable`, and so is what comes, for a time that grows with each repetition.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+import trio
+
+from actors.conversation import Conversation, Publisher
+from actors.letters import Letter
+from actors.limits import Limits
+from actors.mailbox import Mailbox
+from actors.supervisor import (
+    Backoff,
+    ChildSpec,
+    Intensity,
+    IntensityExceededError,
+    supervise,
+)
+from actors.telemetry import Telemetry, hashed_conversation
+from ksmp.types import ConversationKey, TimeMs
+from storage.log import Log
+
+QUARANTINE_SECONDS: Final = 1.0
+QUARANTINE_MAX_SECONDS: Final = 300.0
+SWEEP_SECONDS: Final = 1.0
+PASSIVATION_TRIES: Final = 16
+"""How many of the longest unused are asked; if all are busy, one more goes live than should."""
+
+
+@dataclass(slots=True)
+class _Live:
+    """A conversation that has a task."""
+
+    key: ConversationKey
+    mailbox: Mailbox
+    last_used: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Quarantine:
+    """Until when a conversation is left alone, and for how many times now."""
+
+    until: float
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotRouted:
+    """Why a letter was not taken: an error code and when to try again. Nothing was stored."""
+
+    code: str
+    retry_after_ms: int
+
+
+class Router:
+    """Owns which conversations are live. `run` must be running for letters to be read."""
+
+    def __init__(
+        self,
+        log: Log,
+        publisher: Publisher,
+        limits: Limits,
+        wall_clock: Callable[[], TimeMs],
+        jitter: Callable[[], float],
+        telemetry: Telemetry,
+        *,
+        intensity: Intensity = Intensity(),
+        backoff: Backoff = Backoff(),
+    ) -> None:
+        self._log = log
+        self._publisher = publisher
+        self._limits = limits
+        self._wall_clock = wall_clock
+        self._jitter = jitter
+        self._telemetry = telemetry
+        self._intensity = intensity
+        self._backoff = backoff
+        self._live: OrderedDict[ConversationKey, _Live] = OrderedDict()  # the longest unused first
+        self._quarantined: dict[ConversationKey, _Quarantine] = {}
+        self._nursery: trio.Nursery | None = None
+        self._under_way_bytes = 0
+        self.started = trio.Event()
+
+    @property
+    def live_conversations(self) -> int:
+        """How many conversations have a task now."""
+        return len(self._live)
+
+    async def run(self) -> None:
+        """Own the conversations' tasks until cancelled; letters may be routed from `started` on.
+
+        Restarted, it goes on with the mailboxes that its predecessor left.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for live in self._live.values():
+                nursery.start_soon(self._keep_alive, live)
+            self.started.set()
+            while True:
+                await trio.sleep(SWEEP_SECONDS)
+                self._sweep()
+
+    def route(self, key: ConversationKey, letter: Letter) -> NotRouted | None:
+        """Put `letter` into its conversation's mailbox, activating it where needed.
+
+        None means that the letter will be answered, whatever happens.
+        """
+        if self._under_way_bytes + letter.size > self._limits.sends_under_way_bytes:
+            return NotRouted("overloaded", 1_000)
+        live = self._live.get(key)
+        if live is None:
+            remaining = self._remaining_quarantine(key)
+            if remaining:
+                return NotRouted("conversation_unavailable", 1 + int(remaining * 1_000))
+            live = self._activate(key)
+        if not live.mailbox.put(letter):
+            return NotRouted("overloaded", 1_000)
+        live.last_used = trio.current_time()
+        self._live.move_to_end(key)
+        self._under_way_bytes += letter.size
+        return None
+
+    def release(self, letter: Letter) -> None:
+        """A letter that was routed has been answered."""
+        self._under_way_bytes -= letter.size
+
+    def _activate(self, key: ConversationKey) -> _Live:
+        assert self._nursery is not None, "letters are routed while the router runs"
+        limits = self._limits
+        if len(self._live) >= limits.live_conversations:
+            self._passivate_the_longest_unused()
+        live = _Live(key, Mailbox(limits.mailbox_length, limits.mailbox_bytes), 0.0)
+        self._live[key] = live
+        self._nursery.start_soon(self._keep_alive, live)
+        if self._telemetry.is_debug:
+            self._telemetry.debug("conversation.activated", conversation=hashed_conversation(key))
+        return live
+
+    async def _keep_alive(self, live: _Live) -> None:
+        """The task of one conversation: its incarnations, one after the other."""
+
+        async def incarnation() -> None:
+            await Conversation(
+                live.key,
+                live.mailbox,
+                self._log,
+                self._publisher,
+                self._wall_clock,
+                self._telemetry,
+            ).run()
+
+        child = ChildSpec(
+            "conversation",
+            incarnation,
+            identity=hashed_conversation(live.key),
+            intensity=self._intensity,
+            backoff=self._backoff,
+        )
+        try:
+            await supervise(child, self._telemetry, self._jitter)
+        except IntensityExceededError:
+            self._quarantine(live)
+
+    def _quarantine(self, live: _Live) -> None:
+        before = self._quarantined.get(live.key)
+        times = before.times + 1 if before else 1
+        seconds = min(QUARANTINE_SECONDS * 4.0 ** (times - 1), QUARANTINE_MAX_SECONDS)
+        self._quarantined[live.key] = _Quarantine(trio.current_time() + seconds, times)
+        self._live.pop(live.key, None)
+        live.mailbox.close()
+        letters = live.mailbox.empty()
+        for letter in letters:
+            letter.refuse("conversation_unavailable", 1 + int(seconds * 1_000))
+        self._telemetry.error(
+            "actor.quarantined",
+            kind="conversation",
+            actor=hashed_conversation(live.key),
+            seconds=seconds,
+            times=times,
+            letters=len(letters),
+        )
+
+    def _remaining_quarantine(self, key: ConversationKey) -> float:
+        quarantine = self._quarantined.get(key)
+        if quarantine is None:
+            return 0.0
+        return max(0.0, quarantine.until - trio.current_time())
+
+    # ── passivation ──────────────────────────────────────────────────────────────────────────
+
+    def _sweep(self) -> None:
+        """Passivate what has been unused for long, forget quarantines that are long over."""
+        now = trio.current_time()
+        idle_since = now - self._limits.conversation_idle_seconds
+        for live in list(self._live.values()):
+            if live.last_used > idle_since:
+                break
+            self._passivate(live)
+        for key, quarantine in list(self._quarantined.items()):
+            if quarantine.until + QUARANTINE_MAX_SECONDS < now:
+                del self._quarantined[key]
+
+    def _passivate_the_longest_unused(self) -> None:
+        for live in islice(self._live.values(), PASSIVATION_TRIES):
+            if self._passivate(live):
+                return
+
+    def _passivate(self, live: _Live) -> bool:
+        """End an idle conversation's task; False, and nothing done, while it has work."""
+        if not live.mailbox.is_idle:
+            return False
+        live.mailbox.close()
+        del self._live[live.key]
+        if self._telemetry.is_debug:
+            self._telemetry.debug(
+                "conversation.passivated", conversation=hashed_conversation(live.key)
+            )
+        return True

@@ -1,0 +1,80 @@
+"""The seam between a connection actor and the WebSocket it speaks through.
+
+The actor sees whole messages in and whole messages out. Framing, masking, fragments, pings and
+TLS stay on the other side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class PeerGoneError(Exception):
+    """The WebSocket has ended, by a close from either side, a reset, or silence on the line.
+
+    Nothing can be received or sent any more.
+    """
+
+
+class SlowPeerError(PeerGoneError):
+    """The peer took less than one piece within the write-progress limit."""
+
+
+class Transport(Protocol):
+    """One upgraded WebSocket. One task receives; sending is synchronous and never waits.
+
+    What a peer does wrong on this level (RFC 6455: masks, reserved bits, sizes, text that is
+    binary, floods of control frames) is answered here with the close code it earns, after which
+    `receive` raises `PeerGoneError`.
+    """
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes accepted by `send` that the operating system has not taken yet."""
+
+    @property
+    def last_heard(self) -> float:
+        """When the last byte arrived, on Trio's clock."""
+
+    async def receive(self) -> Sequence[bytes | bytearray]:
+        """Every message completed by the next read, in order; perhaps none.
+
+        Raises:
+            PeerGoneError: there will be no more.
+        """
+
+    def send(self, message: bytes) -> None:
+        """Queue one message. After `close` it is dropped."""
+
+    def ping(self) -> None:
+        """Queue a WebSocket ping."""
+
+    def note_control(self) -> bool:
+        """Count one control event of the application (`ksmpv3.ping`) with the control frames.
+
+        False, and the connection closed with 4429, when that is one too many.
+        """
+
+    def flush(self) -> bool:
+        """Give the operating system what it takes at once; True when nothing is left.
+
+        Never raises: a broken line shows in `receive`.
+        """
+
+    async def drain(self) -> None:
+        """Write all that is queued, piece by piece, each within the write-progress limit.
+
+        Raises:
+            SlowPeerError: a piece was not taken in time; the connection is beyond saving.
+            PeerGoneError: the line is broken.
+        """
+
+    def close(self, code: int) -> None:
+        """Queue a close frame behind what is queued. Later calls change nothing."""
+
+    def abort(self) -> None:
+        """Close the socket now, whatever is queued; `receive` raises."""
+
+    async def aclose(self) -> None:
+        """Finish: write the rest, wait briefly for the peer's close, release the socket."""

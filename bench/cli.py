@@ -1,0 +1,133 @@
+"""`ksmp-relay bench`: how fast a relay is, and whether it keeps its promises meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from cyclopts import App, Parameter, validators
+from rich.console import Console
+from rich.table import Table
+
+from bench.ordering import OrderingReport, Shape, measure_own_relay, measure_relay_at
+from bench.relay_of_its_own import LIFTED, StartError
+from bench.run import GENERATOR_BOUND, RunError
+from relay.exits import CommandError, ExitCode
+
+_POSITIVE: Final = validators.Number(gte=1)
+
+app = App(name="bench", help="Measure a relay, and check what it promises while it is loaded.")
+
+
+@app.command
+def ordering(
+    *,
+    pairs: Annotated[int, Parameter(validator=_POSITIVE)] = 16,
+    in_flight: Annotated[int, Parameter(validator=_POSITIVE)] = 16,
+    size: Annotated[int, Parameter(validator=_POSITIVE)] = 256,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3_600))] = 10.0,
+    warm_up: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=600))] = 2.0,
+    url: str | None = None,
+    tokens: Annotated[Path | None, Parameter(validator=validators.Path(exists=True))] = None,
+    json: bool = False,
+) -> int:
+    """Load a relay with pairs of users and check the order of every conversation at every receiver.
+
+    Without --url it starts a relay of its own on an empty store, with the limits on senders lifted.
+    Exits with 1 when a message was lost, doubled or out of order, or a chain was broken.
+
+    Parameters
+    ----------
+    pairs
+        Pairs of users; both sides send. Each user has one connection.
+    in_flight
+        Sends that each side keeps unacked.
+    size
+        Bytes of ciphertext in each message.
+    seconds
+        How long to measure.
+    warm_up
+        Seconds of load before that.
+    url
+        A relay that runs already, such as ws://127.0.0.1:8765/ksmp/v3; needs --tokens.
+    tokens
+        A file with one token a line, two for each pair, in pair order.
+    json
+        Print JSON on standard output instead of a table.
+    """
+    if (url is None) != (tokens is None):
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            "--url and --tokens belong together",
+            "Give both, or neither to measure a relay started for it.",
+        )
+    shape = Shape(pairs, in_flight, size, seconds, warm_up)
+    try:
+        if url is None or tokens is None:
+            _say_what_is_lifted()
+            report = measure_own_relay(shape)
+        else:
+            report = measure_relay_at(url, tokens, shape)
+    except (StartError, RunError) as error:
+        raise CommandError(
+            ExitCode.FAILED, "There is no measurement", str(error), "Nothing was judged."
+        ) from None
+    if json:
+        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    else:
+        _print_table(report)
+    return ExitCode.OK if report.is_good else ExitCode.FAILED
+
+
+def _say_what_is_lifted() -> None:
+    lifted = ", ".join(name.removeprefix("KSMP_LIMITS__").lower() for name in LIFTED)
+    Console(stderr=True).print(
+        f"Starting a relay on an empty store, with these limits lifted: {lifted}.", soft_wrap=True
+    )
+
+
+def _print_table(report: OrderingReport) -> None:
+    title = (
+        f"{report.pairs} pairs × {report.in_flight} in flight × {report.size} bytes,"
+        f" {report.seconds:g} s"
+    )
+    table = Table("", "per second", "p50 ms", "p99 ms", "p99.9 ms", title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, rate, latency in (
+        ("acked", report.acked_per_s, report.ack_ms),
+        ("delivered", report.delivered_per_s, report.delivery_ms),
+    ):
+        figures = (f"{value:,.2f}" for value in (latency.p50, latency.p99, latency.p999))
+        table.add_row(name, f"{rate:,.0f}", *figures)
+    console = Console(highlight=False)
+    console.print(table)
+    for line in _remarks(report):
+        console.print(line, soft_wrap=True)
+
+
+def _remarks(report: OrderingReport) -> list[str]:
+    order = report.order
+    relay = "unknown" if report.relay_cpu is None else f"{report.relay_cpu:.0%} of a core"
+    faults = f"{order.gaps} gaps, {order.duplicates} duplicates, {order.reordered} reordered"
+    lines = [
+        f"Order: {order.checked:,} frames checked, {faults}, {order.chain_breaks} chain breaks.",
+        f"CPU: relay {relay}, load generator {report.generator_cpu:.0%} of a core.",
+    ]
+    if report.generator_bound:
+        lines.append(
+            f"The load generator took more than {GENERATOR_BOUND:.0%} of a core:"
+            " these figures are a lower bound."
+        )
+    if report.rate_limited or report.retried:
+        lines.append(
+            f"Sends repeated: {report.rate_limited} rate limited, {report.retried} otherwise."
+        )
+    if report.unanswered:
+        lines.append(f"Sends without an answer at the end: {report.unanswered}.")
+    if not order.checked:
+        lines.append("Nothing was checked.")
+    return lines

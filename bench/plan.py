@@ -1,0 +1,79 @@
+"""What a generator process is told on its standard input and says on its standard output.
+
+One JSON object a line. In: one `Plan`. Out: `Started` (measuring begins), `Progress` about twice
+a second, `Stopped` (measuring ends), then `Measured` or `Refused`, and the process ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from bench.latency import Percentiles
+from bench.order import OrderCounts
+
+
+class Plan(Struct, frozen=True):
+    """One closed loop: each connection keeps `in_flight` sends unacked, of `size` bytes each.
+
+    `credentials` are two tokens (or two user names) per pair, in pair order. They come here and
+    not on the command line, where everybody on the machine could read them.
+    """
+
+    url: str
+    credentials: tuple[str, ...]
+    in_flight: int
+    size: int
+    seconds: float
+    warm_up_seconds: float
+    variant: str = ""
+
+
+class Started(Struct, frozen=True, tag="started"):
+    """All are connected, the warm-up is over: what follows counts."""
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """What the generator is at, for the person who waits."""
+
+    step: str
+    done: float
+    total: float
+
+
+class Stopped(Struct, frozen=True, tag="stopped"):
+    """The measured time is over; what is still in flight is awaited, but does not count."""
+
+
+class Measured(Struct, frozen=True, tag="measured"):
+    """What one run has shown."""
+
+    connections: int
+    seconds: float
+    acked_per_s: float
+    delivered_per_s: float
+    ack_ms: Percentiles
+    delivery_ms: Percentiles
+    order: OrderCounts
+    unanswered: int
+    rate_limited: int
+    retried: int
+    """Sends repeated after another refusal that promised the event was not stored."""
+    generator_cpu: float
+    """Share of one core that the generator took itself."""
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """The run could not be made: `reason` says why."""
+
+    reason: str
+
+
+Report = Started | Progress | Stopped | Measured | Refused
+
+encode: Final = msgspec.json.Encoder().encode
+decode_plan: Final = msgspec.json.Decoder(Plan).decode
+decode_report: Final[Callable[[bytes], Report]] = msgspec.json.Decoder(Report).decode

@@ -1,0 +1,152 @@
+"""The life of a generator process: connect, warm up, measure, let everything come home, report.
+
+It always ends by itself: every phase has a limit, and a load that fails ends the run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from time import perf_counter, process_time
+from typing import Final, Protocol
+
+import uvloop
+
+from bench.meter import Meter
+from bench.order import OrderCounts
+from bench.plan import (
+    Measured,
+    Plan,
+    Progress,
+    Refused,
+    Report,
+    Started,
+    Stopped,
+    decode_plan,
+    encode,
+)
+
+CONNECT_SECONDS: Final = 120.0
+SETTLE_SECONDS: Final = 10.0
+PROGRESS_SECONDS: Final = 0.5
+
+
+class LoadError(Exception):
+    """The run cannot go on; the message is for the person who started it."""
+
+
+class Load(Protocol):
+    """Many connections in a closed loop against one server."""
+
+    meter: Meter
+    failure: asyncio.Future[None]
+    """Gets a `LoadError` when the run cannot go on."""
+
+    async def connect(self, connected: Callable[[int], None]) -> None:
+        """Open every connection, telling how many are open by now."""
+
+    def start(self) -> None:
+        """Fill every window. From then on each ack sends the next, while `meter.is_sending`."""
+
+    def order(self) -> OrderCounts:
+        """What the receivers' checkers have found, everything settled."""
+
+    def close(self) -> None:
+        """Drop all connections."""
+
+
+def run_process(load: Callable[[Plan], Load]) -> None:
+    """Read one `Plan` from standard input, run it, report on standard output."""
+    plan = decode_plan(sys.stdin.buffer.readline())
+    _lift_descriptor_limit()
+    try:
+        uvloop.run(_run(load, plan))
+    except LoadError as error:
+        _say(Refused(str(error)))
+
+
+async def _run(make_load: Callable[[Plan], Load], plan: Plan) -> None:
+    load = make_load(plan)
+    phases = asyncio.ensure_future(_phases(load, plan))
+    try:
+        waited: set[asyncio.Future[Measured] | asyncio.Future[None]] = {phases, load.failure}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if load.failure.done():
+            load.failure.result()
+        _say(phases.result())
+    finally:
+        phases.cancel()
+        with suppress(asyncio.CancelledError, LoadError):
+            await phases
+        load.failure.cancel()
+        load.close()
+
+
+async def _phases(load: Load, plan: Plan) -> Measured:
+    connections = len(plan.credentials)
+    await _connect(load, connections)
+    gc.collect()
+    gc.freeze()  # what exists now lives to the end; looking through it again would cost pauses
+
+    load.start()
+    await asyncio.sleep(plan.warm_up_seconds)
+    load.meter.begin()
+    _say(Started())
+    began, cpu_began = perf_counter(), process_time()
+    await _wait_in_steps(plan.seconds)
+    seconds, cpu = perf_counter() - began, process_time() - cpu_began
+    load.meter.end()
+    _say(Stopped())
+
+    with suppress(TimeoutError):
+        await asyncio.wait_for(load.meter.settled.wait(), SETTLE_SECONDS)
+    return _measured(load, connections, seconds, cpu)
+
+
+async def _connect(load: Load, connections: int) -> None:
+    def connected(count: int) -> None:
+        if count % 100 == 0 or count == connections:
+            _say(Progress("connecting", count, connections))
+
+    try:
+        await asyncio.wait_for(load.connect(connected), CONNECT_SECONDS)
+    except TimeoutError:
+        raise LoadError(f"not connected within {CONNECT_SECONDS:.0f} seconds") from None
+
+
+async def _wait_in_steps(seconds: float) -> None:
+    began = perf_counter()
+    while (passed := perf_counter() - began) < seconds:
+        _say(Progress("measuring", passed, seconds))
+        await asyncio.sleep(min(PROGRESS_SECONDS, seconds - passed))
+
+
+def _measured(load: Load, connections: int, seconds: float, cpu: float) -> Measured:
+    meter = load.meter
+    return Measured(
+        connections=connections,
+        seconds=round(seconds, 3),
+        acked_per_s=round(meter.acked / seconds, 1),
+        delivered_per_s=round(meter.delivered / seconds, 1),
+        ack_ms=meter.ack_latencies.percentiles(),
+        delivery_ms=meter.delivery_latencies.percentiles(),
+        order=load.order(),
+        unanswered=meter.unanswered,
+        rate_limited=meter.rate_limited,
+        retried=meter.retried,
+        generator_cpu=round(cpu / seconds, 3),
+    )
+
+
+def _lift_descriptor_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _say(report: Report) -> None:
+    sys.stdout.buffer.write(encode(report) + b"\n")
+    sys.stdout.buffer.flush()

@@ -1,0 +1,118 @@
+"""Runs a generator process and watches it: its reports, and what the server cost meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from bench import plan as plans
+from bench.plan import Measured, Plan, Refused, Started, Stopped
+
+GENERATOR_BOUND: Final = 0.8
+"""Above this share of a core the generator may be what is measured."""
+
+
+class RunError(Exception):
+    """There is no measurement; the message says why."""
+
+
+class Run(NamedTuple):
+    """What the generator measured, and the server's CPU time meanwhile in shares of a core."""
+
+    measured: Measured
+    server_cpu: float | None
+
+    @property
+    def is_generator_bound(self) -> bool:
+        """Whether the generator was too busy for its figures to say much about the server."""
+        return self.measured.generator_cpu > GENERATOR_BOUND
+
+
+def run_generator(module: str, plan: Plan, server_pid: int | None, title: str) -> Run:
+    """Run `python -m module` on this plan to its end, with a progress bar on a terminal.
+
+    Raises:
+        RunError: the generator could not measure.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        return _watch(process, plan, server_pid, title)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _watch(process: subprocess.Popen[bytes], plan: Plan, server_pid: int | None, title: str) -> Run:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(plans.encode(plan) + b"\n")
+    process.stdin.close()
+    cpu = _ServerCpu(server_pid)
+    with _bar() as bar:
+        task = bar.add_task(title, total=1.0, step="starting")
+        for line in process.stdout:
+            match plans.decode_report(line):
+                case plans.Progress() as progress:
+                    _show(bar, task, progress)
+                case Started():
+                    cpu.begin()
+                case Stopped():
+                    cpu.end()
+                case Measured() as measured:
+                    return Run(measured, cpu.share)
+                case Refused(reason=reason):
+                    raise RunError(reason)
+    raise RunError(f"the load generator ended with code {process.wait()} and without a result")
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[step]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _show(bar: Progress, task: TaskID, progress: plans.Progress) -> None:
+    bar.update(task, completed=progress.done, total=progress.total, step=progress.step)
+
+
+class _ServerCpu:
+    """The share of a core that all threads of a process took; None where nobody can tell."""
+
+    def __init__(self, pid: int | None) -> None:
+        self._stat = None if pid is None else Path(f"/proc/{pid}/stat")
+        self._began = self._cpu = 0.0
+        self.share: float | None = None
+
+    def begin(self) -> None:
+        self._began, self._cpu = time.monotonic(), self._seconds() or 0.0
+
+    def end(self) -> None:
+        seconds = self._seconds()
+        if seconds is not None:
+            self.share = round((seconds - self._cpu) / (time.monotonic() - self._began), 3)
+
+    def _seconds(self) -> float | None:
+        if self._stat is None:
+            return None
+        try:
+            # The second field is the program's name, in brackets and with any character in it.
+            fields = self._stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        user, system = int(fields[11]), int(fields[12])
+        return (user + system) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,306 @@
+"""One user's connection in the load: a closed loop of sends, and a check of all that arrives.
+
+Reading is done by picows (C, on uvloop), events by msgspec; writing joins all the frames that one
+read gave rise to into one system call. So the generator costs less than what it measures, and it
+tells its own share of a core, so that anyone can see whether that held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import random
+from collections.abc import Callable
+from struct import Struct
+from time import time_ns
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+from picows import (
+    WSError,
+    WSFrame,
+    WSHandshakeError,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    ws_connect,
+)
+from websockets.utils import apply_mask as _apply_mask_in_python
+
+from bench.meter import Meter
+from bench.order import InboxChecker
+from bench.plan import Plan
+from bench.process import LoadError
+from ksmp.codec import MSGPACK, UndecodableError
+from ksmp.events import (
+    Connected,
+    Envelope,
+    Error,
+    InboxFrame,
+    Resume,
+    ResumeComplete,
+    Send,
+    SendAck,
+)
+from ksmp.types import (
+    PROTOCOL,
+    ConversationId,
+    GlobalInboxSeq,
+    IdempotencyKey,
+    MessageId,
+    ServerSeq,
+    TimeMs,
+    UserId,
+)
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without the compiled extension
+    apply_mask = _apply_mask_in_python
+
+HANDSHAKE_SECONDS: Final = 30.0
+"""Also how long the relay may take to answer the resume."""
+
+_NO_STATUS: Final = 1005  # RFC 6455 section 7.4.1
+_BINARY: Final = 0x82  # a whole message (RFC 6455 section 5.2)
+_MASKED: Final = 0x80
+_short_header = Struct("!BB").pack
+_medium_header = Struct("!BBH").pack
+_long_header = Struct("!BBQ").pack
+
+
+class User(WSListener):
+    """One user, one connection, one conversation with the peer.
+
+    Keeps `plan.in_flight` sends unacked while the meter says that we are sending.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: UserId,
+        peer: UserId,
+        token: str,
+        conversation_id: ConversationId,
+        plan: Plan,
+        meter: Meter,
+        fail: Callable[[str], None],
+    ) -> None:
+        self.acked_through = ServerSeq(0)
+        self.checker = InboxChecker(user, GlobalInboxSeq(0))
+        self._user = user
+        self._peer = peer
+        self._token = token
+        self._conversation_id = conversation_id
+        self._message_prefix = f"{conversation_id}.{'a' if user < peer else 'b'}"
+        self._in_flight = plan.in_flight
+        self._ciphertext = os.urandom(plan.size)
+        self._meter = meter
+        self._fail = fail
+        self._sent = 0
+        self._unacked: dict[str, bytes] = {}
+        self._outgoing: list[bytes] = []
+        self._fragments: list[bytes] = []
+        self._resumed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: WSTransport | None = None
+        self._is_closing = False
+
+    async def connect(self, url: str) -> None:
+        """Connect and resume from now on.
+
+        Raises:
+            LoadError: the relay is not there, or refuses.
+        """
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Sec-WebSocket-Protocol": MSGPACK.subprotocol,
+        }
+        try:
+            self._transport, _ = await ws_connect(
+                lambda: self,
+                url,
+                extra_headers=headers,
+                websocket_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        except WSHandshakeError as error:
+            raise LoadError(f"the relay refused the handshake: {_refusal(error)}") from None
+        except (OSError, WSError) as error:
+            raise LoadError(f"cannot connect: {type(error).__name__}") from None
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            await self._resumed
+
+    def fill_window(self) -> None:
+        """Send until `in_flight` sends are unacked."""
+        while len(self._unacked) < self._in_flight:
+            self._send_next()
+        self._flush()
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._is_closing = True
+        self._resumed.cancel()
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
+
+    # ── what picows calls ────────────────────────────────────────────────────────────────────
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Take the transport: the relay's first event may come before `connect` returns."""
+        self._transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Act on one frame; what is to be written goes out after the last one of a read."""
+        kind = frame.msg_type
+        if kind is WSMsgType.BINARY or kind is WSMsgType.CONTINUATION:
+            self._take(frame.get_payload_as_bytes(), frame.fin)
+        elif kind is WSMsgType.CLOSE:
+            self._lose(f"the relay closed with {_code(frame)}")
+        if frame.last_in_buffer:
+            self._flush()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Without a connection its window can never be filled again: the run has failed."""
+        self._lose("a connection was lost")
+
+    # ── what arrives ─────────────────────────────────────────────────────────────────────────
+
+    def _take(self, payload: bytes, is_last: bool) -> None:
+        if self._fragments or not is_last:
+            self._fragments.append(payload)
+            if not is_last:
+                return
+            payload = b"".join(self._fragments)
+            self._fragments.clear()
+        try:
+            event = MSGPACK.decode_server_event(payload)
+        except UndecodableError:
+            self._lose("the relay sent what is not an event")
+            return
+        match event:
+            case InboxFrame():
+                self._take_frame(event)
+            case SendAck():
+                self._take_ack(event)
+            case Error():
+                self._take_error(event)
+            case Connected():
+                self._write(MSGPACK.encode(Resume(None)))
+            case ResumeComplete() if not self._resumed.done():
+                self.checker = InboxChecker(self._user, event.global_inbox_seq)
+                self.checker.expect_new(self._conversation_id, self._peer)
+                self._resumed.set_result(None)
+            case _:
+                pass
+
+    def _take_frame(self, frame: InboxFrame) -> None:
+        self.checker.frame(frame)
+        envelope = frame.envelope
+        if (
+            envelope.sender_user_id == self._peer
+            and envelope.conversation_id == self._conversation_id
+        ):
+            self._meter.note_delivered(envelope.message_id)
+
+    def _take_ack(self, ack: SendAck) -> None:
+        if self._unacked.pop(ack.idempotency_key, None) is None:
+            return
+        self.checker.ack(ack)
+        self.acked_through = max(self.acked_through, ack.server_seq)
+        self._meter.note_acked(ack.message_id)
+        if self._meter.is_sending:
+            self._send_next()
+
+    def _take_error(self, error: Error) -> None:
+        key = UNSET if error.about is UNSET else error.about.idempotency_key
+        if key is UNSET or not error.retryable or error.retry_after_ms is UNSET:
+            self._lose(f"the relay refused: {error.code}")
+            return
+        if error.code == "rate_limited":
+            self._meter.rate_limited += 1
+        else:
+            self._meter.retried += 1
+        loop = asyncio.get_running_loop()
+        loop.call_later(error.retry_after_ms / 1_000, self._send_again, key)
+
+    def _lose(self, reason: str) -> None:
+        if not self._is_closing:
+            self._fail(reason)
+
+    # ── what is sent ─────────────────────────────────────────────────────────────────────────
+
+    def _send_next(self) -> None:
+        self._sent += 1
+        message_id = f"{self._message_prefix}.{self._sent}"
+        message = MSGPACK.encode(
+            Send(
+                Envelope(
+                    PROTOCOL,
+                    self._conversation_id,
+                    MessageId(message_id),
+                    self._user,
+                    self._peer,
+                    self._ciphertext,
+                    "text",
+                    TimeMs(time_ns() // 1_000_000),
+                    IdempotencyKey(message_id),
+                )
+            )
+        )
+        self._unacked[message_id] = message
+        self._meter.note_sent(message_id)
+        self._write(message)
+
+    def _send_again(self, key: str) -> None:
+        """Repeat a refused send as it was; its latency counts from the first time."""
+        message = self._unacked.get(key)
+        if message is not None and not self._is_closing:
+            self._write(message)
+            self._flush()
+
+    def _write(self, message: bytes) -> None:
+        """Frame a message and keep it until the flush."""
+        mask = random.getrandbits(32).to_bytes(4, "big")
+        length = len(message)
+        if length < 126:
+            header = _short_header(_BINARY, _MASKED | length)
+        elif length < 65_536:
+            header = _medium_header(_BINARY, _MASKED | 126, length)
+        else:
+            header = _long_header(_BINARY, _MASKED | 127, length)
+        self._outgoing += (header, mask, apply_mask(message, mask))
+
+    def _flush(self) -> None:
+        if self._outgoing and self._transport is not None:
+            self._transport.underlying_transport.write(b"".join(self._outgoing))
+            self._outgoing.clear()
+
+
+def subject(token: str) -> UserId:
+    """The user a token is for; the relay is the one who checks it.
+
+    Raises:
+        LoadError: this is not a JWT.
+    """
+    try:
+        claims = token.split(".")[1]
+        padded = claims + "=" * (-len(claims) % 4)
+        return UserId(msgspec.json.decode(base64.urlsafe_b64decode(padded))["sub"])
+    except (LookupError, TypeError, ValueError):
+        raise LoadError("a line of the tokens file is not a token") from None
+
+
+def _refusal(error: WSHandshakeError) -> str:
+    """The status, and the code where the relay's answer holds one."""
+    status = "no status" if error.response is None else str(int(error.response.status))
+    try:
+        return f"{status} {msgspec.json.decode(error.raw_body or b'', type=Error).code}"
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return status
+
+
+def _code(frame: WSFrame) -> int:
+    """The code of a close frame, 1005 where it has none."""
+    payload = frame.get_payload_as_bytes()
+    return int.from_bytes(payload[:2], "big") if len(payload) >= 2 else _NO_STATUS

@@ -1,0 +1,410 @@
+"""WebSocket framing without I/O (RFC 6455), the same for the relay and for its clients.
+
+Bytes from the peer go in, whole messages come out; bytes for the peer pile up in `outgoing`.
+No sockets, no clocks: the caller says what time it is.
+
+    ClientHandshake ──► ClientFraming ◄── frames ──► ServerFraming
+      the upgrade,        masks what                   made once the relay has accepted the
+      client's side       it sends                     upgrade; sends unmasked
+
+What breaks the rules closes the connection with the code it earns, and what was complete before
+it in the same read is still delivered:
+
+    1002  the framing is wrong           1009  a message too large, or in too many fragments
+    1003  the other kind of message      4429  too many control frames in a second
+    1007  a close reason is not UTF-8
+
+The rules themselves are those of `websockets`' sans-I/O core. Unfragmented messages of the right
+kind, which is all that honest peers send, are unpacked before it: that costs a quarter of the
+time, and nothing else passes there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Generator
+from struct import Struct
+from typing import Final
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import Protocol, Side, State
+from websockets.streams import StreamReader
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without the compiled extension
+    from websockets.utils import apply_mask
+
+WRONG_KIND: Final = 1003
+TOO_BIG: Final = 1009
+FLOODING: Final = 4429
+
+MAX_CONTROL_PAYLOAD: Final = 125
+CONTROL_WINDOW_SECONDS: Final = 1.0
+
+_FIN: Final = 0x80
+_MASKED: Final = 0x80
+_header_of_7_bits = Struct("!BB").pack
+_header_of_16_bits = Struct("!BBH").pack
+_header_of_64_bits = Struct("!BBQ").pack
+
+# The core logs what it receives when its logger is at debug. This one cannot be turned on.
+_SILENT: Final = logging.Logger("ksmp.websocket", level=logging.CRITICAL + 1)
+_SILENT.disabled = True
+
+
+def frame_header(is_text: bool, length: int) -> bytes:
+    """What precedes a whole, unmasked message of `length` bytes; the payload follows as it is.
+
+    So the encoded bytes of one event are shared by every connection they are sent to.
+    """
+    first = _FIN | (Opcode.TEXT if is_text else Opcode.BINARY)
+    if length < 126:
+        return _header_of_7_bits(first, length)
+    if length < 65_536:
+        return _header_of_16_bits(first, 126, length)
+    return _header_of_64_bits(first, 127, length)
+
+
+class Framing:
+    """One end of an open WebSocket. Whole messages come out, in order, until either side closes.
+
+    Holds at most one message of `max_frame_bytes` in parts, and nothing of what follows a close.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        *,
+        is_text: bool,
+        max_frame_bytes: int,
+        max_fragments: int,
+        control_frames_per_second: int | None,
+    ) -> None:
+        self._core = _Core(side, is_text, max_frame_bytes, max_fragments, control_frames_per_second)
+        self._is_masked = side is Side.SERVER
+        self._first_byte = _FIN | (Opcode.TEXT if is_text else Opcode.BINARY)
+        self._max_frame_bytes = max_frame_bytes
+        self._incomplete = bytearray()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent and received: no close frame has passed either way."""
+        return self._core.state is State.OPEN
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing the peer may still send matters: its close frame is here, or it failed."""
+        core = self._core
+        return core.close_rcvd is not None or core.has_failed or core.state is State.CLOSED
+
+    @property
+    def close_code_received(self) -> int | None:
+        """The code in the peer's close frame: 1005 where it named none, None before there is one."""
+        close = self._core.close_rcvd
+        return None if close is None else int(close.code)
+
+    @property
+    def close_code_sent(self) -> int | None:
+        """The code in our close frame, None before there is one."""
+        close = self._core.close_sent
+        return None if close is None else int(close.code)
+
+    def receive(self, chunk: bytes | bytearray, now: float) -> list[bytes | bytearray]:
+        """Every message that `chunk` completes. `now` is in seconds, on any clock.
+
+        Look at `outgoing` afterwards: pongs and close frames are there.
+        """
+        core = self._core
+        if self._incomplete:
+            self._incomplete += chunk
+            chunk, self._incomplete = self._incomplete, bytearray()
+        messages: list[bytes | bytearray] = []
+        if core.is_between_frames:
+            taken, is_regular = self._take_regular(chunk, messages)
+            if is_regular:
+                if taken < len(chunk):
+                    self._incomplete += chunk[taken:]
+                return messages
+            chunk = chunk[taken:]
+        messages += core.receive(chunk, now)
+        return messages
+
+    def receive_eof(self) -> None:
+        """Note that the peer's bytes have ended."""
+        self._core.receive_eof()
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Put a ping into `outgoing`; after a close, nothing."""
+        if self.is_open:
+            self._core.send_ping(payload)
+
+    def note_control(self, now: float) -> bool:
+        """Count an event of the application with the control frames.
+
+        False when that is one too many; then the connection has been closed with 4429.
+        """
+        if self._core.admits_control(now):
+            return True
+        self.close(FLOODING)
+        return False
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Put a close frame into `outgoing`. After a close by either side this changes nothing."""
+        if self.is_open:
+            self._core.send_close(code, reason)
+
+    def outgoing(self) -> list[bytes]:
+        """Bytes to send to the peer, each returned once."""
+        return [piece for piece in self._core.data_to_send() if piece]
+
+    def _take_regular(
+        self, buffer: bytes | bytearray, messages: list[bytes | bytearray]
+    ) -> tuple[int, bool]:
+        """Unpack whole messages of the right kind from the front of `buffer`.
+
+        Returns how far that went, and whether all that follows is the beginning of another such
+        message. If not, what follows is the core's to judge.
+        """
+        position, end = 0, len(buffer)
+        mask_bytes = 4 if self._is_masked else 0
+        while end - position >= 2:
+            second = buffer[position + 1]
+            if buffer[position] != self._first_byte or (second >= _MASKED) != self._is_masked:
+                return position, False
+            length, payload = second & 0x7F, position + 2
+            if length > 125:
+                payload += 2 if length == 126 else 8
+                if end < payload:
+                    return position, True
+                length = int.from_bytes(buffer[position + 2 : payload], "big")
+            if length > self._max_frame_bytes:
+                return position, False
+            payload += mask_bytes
+            after = payload + length
+            if end < after:
+                return position, True
+            message = buffer[payload:after]
+            if mask_bytes:
+                message = apply_mask(message, buffer[payload - mask_bytes : payload])
+            messages.append(message)
+            position = after
+        return position, position == end or buffer[position] == self._first_byte
+
+
+class ServerFraming(Framing):
+    """The relay's end, once the upgrade is done. Messages are sent as `frame_header` + payload."""
+
+    def __init__(
+        self,
+        *,
+        is_text: bool,
+        max_frame_bytes: int,
+        max_fragments: int = 64,
+        control_frames_per_second: int = 20,
+    ) -> None:
+        super().__init__(
+            Side.SERVER,
+            is_text=is_text,
+            max_frame_bytes=max_frame_bytes,
+            max_fragments=max_fragments,
+            control_frames_per_second=control_frames_per_second,
+        )
+
+
+class ClientFraming(Framing):
+    """A client's end, as `ClientHandshake` returns it. It masks what it sends."""
+
+    def __init__(self, *, is_text: bool, max_frame_bytes: int) -> None:
+        super().__init__(
+            Side.CLIENT,
+            is_text=is_text,
+            max_frame_bytes=max_frame_bytes,
+            max_fragments=64,
+            control_frames_per_second=None,
+        )
+        self._send = self._core.send_text if is_text else self._core.send_binary
+
+    def send(self, message: bytes) -> None:
+        """Put one message into `outgoing`; after a close, nothing."""
+        if self.is_open:
+            self._send(message)
+
+
+class _Core(Protocol):
+    """The library's state machine, with this protocol's limits judged before it acts on a frame."""
+
+    def __init__(
+        self,
+        side: Side,
+        is_text: bool,
+        max_frame_bytes: int,
+        max_fragments: int,
+        control_frames_per_second: int | None,
+    ) -> None:
+        # The core would count a control frame against what is left for the message it interrupts,
+        # so the limit on each frame is kept here, and there is none on the message.
+        super().__init__(
+            side, max_size=(None, max(max_frame_bytes, MAX_CONTROL_PAYLOAD)), logger=_SILENT
+        )
+        self.has_failed = False
+        self._opcode = Opcode.TEXT if is_text else Opcode.BINARY
+        self._max_frame_bytes = max_frame_bytes
+        self._max_fragments = max_fragments
+        self._controls_allowed = control_frames_per_second
+        self._control_times: deque[float] = deque()
+        self._now = 0.0
+        self._fragments: list[bytes] = []
+        self._fragments_bytes = 0
+        self._messages: list[bytes | bytearray] = []
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether the next byte begins a frame, and that frame may begin a message."""
+        return self._state is State.OPEN and not self._fragments and not self.reader.buffer
+
+    def receive(self, chunk: bytes | bytearray, now: float) -> list[bytes | bytearray]:
+        """The messages completed by `chunk`, up to the first frame that ends the connection."""
+        self._now = now
+        if self._state is not State.CLOSED:
+            self.receive_data(chunk)
+        self.events_received()
+        messages, self._messages = self._messages, []
+        return messages
+
+    def admits_control(self, now: float) -> bool:
+        """Count a control frame; whether there were no more than allowed within a second."""
+        if self._controls_allowed is None:
+            return True
+        times = self._control_times
+        while times and times[0] <= now - CONTROL_WINDOW_SECONDS:
+            times.popleft()
+        if len(times) >= self._controls_allowed:
+            return False
+        times.append(now)
+        return True
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Act on one well-formed frame. Called by the parser, once for each."""
+        if frame.opcode is Opcode.CLOSE:
+            super().recv_frame(frame)
+        elif self._state is not State.OPEN:
+            return  # after our close only the peer's close counts
+        elif frame.opcode is Opcode.PING or frame.opcode is Opcode.PONG:
+            if self.admits_control(self._now):
+                super().recv_frame(frame)
+            else:
+                self.fail(FLOODING)
+        elif frame.opcode is not Opcode.CONT and frame.opcode is not self._opcode:
+            self.fail(WRONG_KIND)
+        else:
+            super().recv_frame(frame)  # the order of fragments
+            self._take_fragment(frame)
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """Close with `code` at once: what the peer has sent or will send is not looked at."""
+        self.has_failed = True
+        super().fail(code, reason)
+
+    def _take_fragment(self, frame: Frame) -> None:
+        self._fragments.append(bytes(frame.data))
+        self._fragments_bytes += len(frame.data)
+        if (
+            self._fragments_bytes > self._max_frame_bytes
+            or len(self._fragments) > self._max_fragments
+        ):
+            self._fragments.clear()
+            self.fail(TOO_BIG)
+            return
+        room = self._max_frame_bytes - self._fragments_bytes
+        if frame.fin:
+            self._messages.append(b"".join(self._fragments))
+            self._fragments.clear()
+            self._fragments_bytes = 0
+            room = self._max_frame_bytes
+        self.max_fragment_size = max(room, MAX_CONTROL_PAYLOAD)
+
+
+# ── the client's side of the upgrade ─────────────────────────────────────────────────────────
+
+
+class UpgradeRefusedError(Exception):
+    """The server did not accept the upgrade.
+
+    `status` is 0 where it did not even answer with HTTP; `body` is what it answered.
+    """
+
+    def __init__(self, status: int, body: bytes = b"") -> None:
+        super().__init__(f"the server answered {status}" if status else "this is not HTTP")
+        self.status = status
+        self.body = body
+
+
+class ClientHandshake:
+    """One upgrade request, and the judge of its answer.
+
+    Send `request`, give what arrives to `receive` until it returns a framing.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        is_secure: bool,
+        path: str,
+        subprotocol: str,
+        is_text: bool,
+        token: str,
+        max_frame_bytes: int,
+    ) -> None:
+        self._is_text = is_text
+        self._max_frame_bytes = max_frame_bytes
+        self._upgrade = ClientProtocol(
+            WebSocketURI(is_secure, host, port, path, ""),
+            subprotocols=[Subprotocol(subprotocol)],
+            logger=_SILENT,
+        )
+        request = self._upgrade.connect()
+        request.headers["Authorization"] = f"Bearer {token}"
+        self.request: Final = request.serialize()
+        self._reader = StreamReader()
+        self._parser: Generator[None, None, Response] = Response.parse(
+            self._reader.read_line, self._reader.read_exact, self._reader.read_to_eof
+        )
+
+    def receive(self, chunk: bytes | bytearray) -> tuple[ClientFraming, bytes] | None:
+        """The open connection and the bytes that follow the answer; None while it is incomplete.
+
+        The bytes belong to the framing's `receive`. An empty chunk says that the server is done.
+
+        Raises:
+            UpgradeRefusedError: the answer is not an acceptance.
+        """
+        if chunk:
+            self._reader.feed_data(chunk)
+        else:
+            self._reader.feed_eof()
+        try:
+            next(self._parser)
+        except StopIteration as done:
+            return self._judge(done.value)
+        except (EOFError, ValueError, LookupError, NotImplementedError, WebSocketException):
+            raise UpgradeRefusedError(0) from None
+        return None
+
+    def _judge(self, response: Response) -> tuple[ClientFraming, bytes]:
+        try:
+            self._upgrade.process_response(response)
+        except InvalidHandshake:
+            raise UpgradeRefusedError(response.status_code, bytes(response.body or b"")) from None
+        if self._upgrade.subprotocol is None:
+            raise UpgradeRefusedError(response.status_code)
+        framing = ClientFraming(is_text=self._is_text, max_frame_bytes=self._max_frame_bytes)
+        return framing, bytes(self._reader.buffer)

@@ -1,0 +1,1 @@
+"""The program: accept, authenticate, configure, observe, wire the tree."""

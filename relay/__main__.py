@@ -1,0 +1,5 @@
+"""`python -m relay`, the same as `ksmp-relay`."""
+
+from relay.cli import main
+
+main()

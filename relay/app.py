@@ -1,0 +1,289 @@
+"""The relay, wired. Read it as the tree of what runs, outermost first:
+
+    store                an LMDB environment; its writer and its readers have a thread each
+     └── log             group commit; a store that fails ends the process (intensity 0)
+          ├── alarms     one task for every connection's deadlines
+          ├── router     a task per live conversation, each supervised and quarantined alone
+          └── listener   a contained task per connection, never restarted
+
+What fails inside a conversation stays there; alarms, router and listener are restarted by their
+supervisor, and too many restarts end the process. The store is not restarted in place: only a new
+process reads what is really on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import trio
+
+from actors.alarms import Alarms
+from actors.connection import Surroundings
+from actors.failures import describe
+from actors.inboxes import Inboxes
+from actors.limits import Limits
+from actors.router import Router
+from actors.supervisor import ChildSpec, supervise
+from actors.telemetry import Telemetry
+from relay import system
+from relay.auth import Authenticator, Identity, UnauthenticatedError
+from relay.banner import banner
+from relay.config import Config, LimitsConfig
+from relay.exits import CommandError, ExitCode
+from relay.keys import KeyFileError, load_or_create_signing_key, verification_keys
+from relay.listening import bind, tls_context, write_ports_file
+from relay.server import Server
+from relay.telemetry import configure_logging, report_crashes
+from relay.transport.front import Front, TransportLimits
+from relay.transport.handshake import Judge
+from relay.transport.listener import Bug, Listener
+from storage.environment import Environment, open_environment
+from storage.errors import StoreFailedError
+from storage.lmdb_log import LmdbLog
+
+STORE_DIRECTORY: Final = "store"
+
+
+async def serve(config: Config, *, ports_file: Path | None = None) -> int:
+    """Run the relay until SIGTERM or SIGINT has drained it; the exit code is 0 then.
+
+    `ports_file` gets the address as JSON, written atomically once connections are accepted.
+
+    Raises:
+        CommandError: it cannot bind, or a file it needs cannot be used.
+        StorageError: the store cannot be opened, or has failed.
+    """
+    telemetry = configure_logging(
+        config.log.level,
+        config.log.format,
+        sys.stderr,
+        hash_key=system.random_key(),
+        wall_clock=system.wall_clock,
+    )
+    report_crashes(telemetry)
+    with ExitStack() as stack:
+        environment = open_environment(
+            config.store.path / STORE_DIRECTORY,
+            new_epoch=system.new_epoch,
+            map_lock=Lock(),
+            map_size_bytes=config.store.map_size_bytes,
+        )
+        stack.callback(environment.close)
+        relay = Relay(config, environment, telemetry)
+        await relay.run(ports_file)
+    telemetry.info("relay.stopped", code=ExitCode.OK)
+    return ExitCode.OK
+
+
+class Relay:
+    """Everything above an open store, for the life of the process."""
+
+    def __init__(self, config: Config, environment: Environment, telemetry: Telemetry) -> None:
+        self._config = config
+        self._telemetry = telemetry
+        self._failure: Exception | None = None
+        self._everything = trio.CancelScope()
+        self._writer = system.SerialThread("store-writer", self._crashed)
+        self._reader = system.SerialThread("store-reader", self._crashed)
+        limits = _limits(config.limits)
+        self._log = LmdbLog(
+            environment,
+            writing=self._writer,
+            reading=self._reader,
+            free_bytes=lambda: shutil.disk_usage(environment.path).free,
+            after_commit=lambda: self._inboxes.deliver(),
+            on_failure=self._store_failed,
+            on_bug=self._bug,
+            min_free_bytes=config.limits.min_free_bytes,
+            commit_max_bytes=config.limits.commit_bytes,
+        )
+        self._inboxes = Inboxes(self._log, limits)
+        self._alarms = Alarms()
+        self._router = Router(
+            self._log, self._inboxes, limits, system.wall_clock, system.jitter, telemetry
+        )
+        self._authenticator = _authenticator(config)
+        surroundings = Surroundings(
+            self._log,
+            self._router,
+            self._inboxes,
+            self._alarms,
+            limits,
+            telemetry,
+            system.wall_clock,
+            system.jitter,
+            self._identify,
+        )
+        self._server = Server(surroundings, self._authenticator, system.new_connection_id)
+
+    async def run(self, ports_file: Path | None) -> None:
+        """Listen and serve until told to stop.
+
+        Raises:
+            StoreFailedError: the store has failed; some outcomes are unknown.
+        """
+        tls = tls_context(self._config.server)
+        sockets = bind(self._config.server)
+        front = Front(
+            Judge(
+                allowed_origins=frozenset(self._config.server.allowed_origins),
+                is_secure=tls is not None,
+            ),
+            self._server,
+            _transport_limits(self._config.limits),
+            tls=tls,
+            on_refused=self._server.refused,
+        )
+        listener = Listener(
+            sockets, front.meet, on_capacity=self._at_capacity, on_bug=self._connection_bug
+        )
+        with self._everything:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep, ChildSpec("alarms", self._alarms.run, "permanent"))
+                nursery.start_soon(self._keep, ChildSpec("router", self._router.run, "permanent"))
+                await self._router.started.wait()
+                nursery.start_soon(self._keep, ChildSpec("listener", listener.run))
+                self._announce(sockets[0].getsockname(), ports_file)
+                await self._wait_for_signal()
+                listener.close()
+                await self._drain()
+                nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._writer.finish()
+            await self._reader.finish()
+        if self._failure is not None:
+            raise StoreFailedError(
+                "The store has failed",
+                _reason(self._failure),
+                "Check the disk, run `ksmp-relay verify`, and start the relay again.",
+            ) from self._failure
+
+    async def _keep(self, child: ChildSpec) -> None:
+        await supervise(child, self._telemetry, system.jitter)
+
+    def _announce(self, address: tuple[str, int], ports_file: Path | None) -> None:
+        host, port = address[:2]
+        if ports_file is not None:
+            write_ports_file(ports_file, host, port)
+        self._telemetry.info("relay.ready", host=host, port=port)
+        print(banner(self._config, host, port, system.program()), flush=True)
+
+    # ── ending ───────────────────────────────────────────────────────────────────────────────
+
+    async def _wait_for_signal(self) -> None:
+        """Return at the first SIGTERM or SIGINT; the second ends the process on the spot."""
+        received = trio.Event()
+        trio.lowlevel.spawn_system_task(_watch_signals, received)
+        await received.wait()
+
+    async def _drain(self) -> None:
+        seconds = self._config.server.drain_seconds
+        self._telemetry.info(
+            "relay.draining", connections=self._server.connections, seconds=seconds
+        )
+        with trio.move_on_after(seconds):
+            await self._server.drain()
+
+    def _store_failed(self, error: Exception) -> None:
+        self._telemetry.error("storage.failed", **describe(error))
+        self._failure = error
+        self._everything.cancel()
+
+    def _crashed(self, error: BaseException) -> None:
+        """A storage thread has died, by a fault of ours: nothing can be known any more."""
+        self._store_failed(error if isinstance(error, Exception) else RuntimeError())
+
+    # ── what goes wrong without ending anything ──────────────────────────────────────────────
+
+    def _bug(self, error: Exception) -> None:
+        self._telemetry.error("bug", where="commit", **describe(error))
+
+    def _connection_bug(self, bug: Bug) -> None:
+        self._telemetry.error("connection.failed", error=bug.kind, at=bug.place)
+
+    def _at_capacity(self, error_number: int) -> None:
+        self._telemetry.warning(
+            "listener.capacity",
+            code=os.strerror(error_number).replace(" ", "_"),
+            connections=self._server.connections,
+        )
+
+    def _identify(self, token: str) -> Identity | None:
+        try:
+            return self._authenticator.verify(token)
+        except UnauthenticatedError:
+            return None
+
+
+async def _watch_signals(received: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if received.is_set():
+                os._exit(ExitCode.FAILED)  # what was acknowledged is on disk; nothing else counts
+            received.set()
+
+
+# ── from the configuration to what each part takes ───────────────────────────────────────────
+
+
+def _limits(configured: LimitsConfig) -> Limits:
+    return Limits(
+        max_ciphertext_bytes=configured.max_ciphertext_bytes,
+        max_frame_bytes=configured.max_frame_bytes,
+        unacked_sends=configured.unacked_sends,
+        unacked_bytes=configured.unacked_bytes,
+        sends_per_second=configured.sends_per_second,
+        sends_burst=configured.sends_burst,
+        mailbox_length=configured.mailbox_length,
+        mailbox_bytes=configured.mailbox_bytes,
+        sends_under_way_bytes=configured.sends_under_way_bytes,
+        outbound_bytes=configured.outbound_bytes,
+        connections_per_user=configured.connections_per_user,
+        connections=configured.connections,
+        keepalive_seconds=configured.keepalive_seconds,
+        live_conversations=configured.live_conversations,
+        conversation_idle_seconds=configured.conversation_idle_seconds,
+        recent_records_bytes=configured.recent_records_bytes,
+    )
+
+
+def _transport_limits(configured: LimitsConfig) -> TransportLimits:
+    return TransportLimits(
+        max_frame_bytes=configured.max_frame_bytes,
+        handshake_seconds=configured.handshake_seconds,
+        write_seconds=configured.write_seconds,
+        control_frames_per_second=configured.control_frames_per_second,
+        max_fragments=configured.fragments_per_frame,
+    )
+
+
+def _authenticator(config: Config) -> Authenticator:
+    try:
+        keys = verification_keys(
+            load_or_create_signing_key(config.store.path),
+            config.auth.jwks_file,
+            config.auth.algorithms,
+        )
+    except KeyFileError as error:
+        raise CommandError(
+            ExitCode.CONFIGURATION, error.what, error.why, error.what_to_do
+        ) from None
+    return Authenticator(
+        keys,
+        audience=config.auth.audience,
+        issuer=config.auth.issuer,
+        now_ms=system.wall_clock,
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Which call failed and with which error number, in the system's words."""
+    code = getattr(error, "code", None) or getattr(error, "errno", None)
+    return os.strerror(code) if isinstance(code, int) and code > 0 else type(error).__name__

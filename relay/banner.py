@@ -1,0 +1,33 @@
+"""What a person reads when the relay starts: where it is, what is insecure, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from relay.config import Config
+
+
+def url_of(config: Config, host: str, port: int) -> str:
+    """Where clients connect."""
+    scheme = "ws" if config.server.tls_certificate is None else "wss"
+    address = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{address}:{port}/ksmp/v3"
+
+
+def banner(config: Config, host: str, port: int, program: str) -> str:
+    """A few lines for the terminal, once connections are accepted."""
+    return "\n".join(_lines(config, url_of(config, host, port), program))
+
+
+def _lines(config: Config, url: str, program: str) -> Iterator[str]:
+    data = config.store.path
+    yield f"KSMP v3 relay, ready at {url}"
+    yield f"  data       {data}"
+    if config.server.tls_certificate is None:
+        yield "  insecure   there is no TLS: whoever sees the traffic sees the tokens"
+    if config.auth.jwks_file is None:
+        yield "  insecure   tokens are signed with a key in the data directory: who reads it is anyone"
+    yield "Next, in another terminal:"
+    yield f"  {program} token alice bob --data {shlex.quote(str(data))}"
+    yield f"  {program} bench ordering --pairs 16 --in-flight 16 --size 300 --seconds 10"

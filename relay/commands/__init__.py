@@ -1,0 +1,1 @@
+"""What people type: one file per command, imported only when that command runs."""

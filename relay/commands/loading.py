@@ -1,0 +1,55 @@
+"""The configuration for a command, or the end of that command with everything that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from relay.config import Config, ConfigError, Overrides, Problem, load_config
+from relay.exits import CommandError, ExitCode
+
+
+def load(
+    file: Path | None,
+    *,
+    data: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    check_files: bool = False,
+) -> Config:
+    """The configuration with these flags above all else.
+
+    Raises:
+        CommandError: it cannot be used.
+    """
+    try:
+        config = load_config(file, _overrides(data, host, port))
+        if check_files:
+            _check_files(config)
+    except ConfigError as error:
+        raise CommandError(
+            ExitCode.CONFIGURATION,
+            "The configuration cannot be used",
+            "\n".join(f"  {problem}" for problem in error.problems),
+            "Correct this, then look at it with `ksmp-relay config check`.",
+        ) from None
+    return config
+
+
+def _overrides(data: Path | None, host: str | None, port: int | None) -> Overrides:
+    flags = (("store", "path", data), ("server", "host", host), ("server", "port", port))
+    given: dict[str, dict[str, object]] = {}
+    for section, key, value in flags:
+        if value is not None:
+            given.setdefault(section, {})[key] = value
+    return given
+
+
+def _check_files(config: Config) -> None:
+    from relay.config_rules import unusable_files
+
+    problems = tuple(
+        Problem(f"[{rule.section}] {rule.key}", rule.what, rule.remedy)
+        for rule in unusable_files(config)
+    )
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,45 @@
+"""`ksmp-relay serve`: run the relay until it is told to stop."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import Parameter, validators
+
+from relay.app import serve as run_relay
+from relay.commands.loading import load
+
+_PORT = validators.Number(gte=0, lte=65_535)
+
+
+def serve(
+    *,
+    config: Path | None = None,
+    data: Path | None = None,
+    host: str | None = None,
+    port: Annotated[int | None, Parameter(validator=_PORT)] = None,
+    ports_file: Path | None = None,
+) -> int:
+    """Run the relay. The first start makes the store and a signing key.
+
+    SIGTERM stops it in order: what was accepted is committed and answered. A second one stops it
+    at once.
+
+    Parameters
+    ----------
+    config
+        A TOML file; `ksmp-relay config init` writes one.
+    data
+        The data directory.
+    host
+        The address to listen on.
+    port
+        The port to listen on; 0 takes a free one.
+    ports_file
+        Where to write the address as JSON, once connections are accepted.
+    """
+    loaded = load(config, data=data, host=host, port=port, check_files=True)
+    return trio.run(partial(run_relay, loaded, ports_file=ports_file))

@@ -1,0 +1,34 @@
+"""How a command ends: its exit code, and three sentences for whoever typed it.
+
+The codes are those of `sysexits.h`, so that service managers can tell what to do about each.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command tells whoever started it."""
+
+    OK = 0
+    FAILED = 1  # the answer is no (damage found, order broken), or a fault of this program
+    USAGE = 2  # the command line makes no sense
+    CANNOT_BIND = 69  # the address is taken, or not ours
+    CANNOT_CREATE = 73  # the store or a file cannot be made or opened
+    IO = 74  # the store cannot be read or written, or broke in use
+    CONFIGURATION = 78  # the configuration cannot be used
+
+
+class CommandError(Exception):
+    """A command cannot go on: what happened, why, and what to do about it.
+
+    Shown as three lines, without a traceback. Nothing a client has chosen belongs in it.
+    """
+
+    def __init__(self, exit_code: ExitCode, what: str, why: str, what_to_do: str) -> None:
+        super().__init__(f"{what}: {why}. {what_to_do}")
+        self.exit_code = exit_code
+        self.what = what
+        self.why = why
+        self.what_to_do = what_to_do

@@ -1,0 +1,90 @@
+"""The real world, in one place: clocks, chance, names, threads.
+
+Everything else is handed these, so that the whole relay can run in a world whose time and chance
+come from a seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TypeVar
+
+import trio
+
+from ksmp.types import ConnectionId, Epoch, TimeMs
+
+T = TypeVar("T")
+
+
+def wall_clock() -> TimeMs:
+    """Milliseconds since the Unix epoch. May go back; nothing is ordered by it."""
+    return TimeMs(time.time_ns() // 1_000_000)
+
+
+def jitter() -> float:
+    """A number in [0, 1), for spreading retries. Not a secret."""
+    return random.random()  # noqa: S311 - spreading, not secrecy
+
+
+def new_connection_id() -> ConnectionId:
+    """A name no other connection has."""
+    return ConnectionId(secrets.token_urlsafe(12))
+
+
+def new_epoch() -> Epoch:
+    """A name no other history of a store has."""
+    return Epoch(secrets.token_urlsafe(16))
+
+
+def random_key() -> bytes:
+    """32 secret bytes."""
+    return secrets.token_bytes(32)
+
+
+class SerialThread:
+    """A `storage.executor.Executor` on one thread of its own.
+
+    Made inside `trio.run`; results are delivered on that loop. A job that raises breaks the
+    contract: the error is handed to `on_crash` on the loop, and no further job runs.
+    """
+
+    def __init__(self, name: str, on_crash: Callable[[BaseException], None]) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._loop = trio.lowlevel.current_trio_token()
+        self._on_crash = on_crash
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], T], deliver: Callable[[T], None]) -> None:
+        """See `storage.executor.Executor`."""
+
+        def run() -> None:
+            self._loop.run_sync_soon(deliver, job())
+
+        self._jobs.put(run)
+
+    async def finish(self) -> None:
+        """Run what was submitted, then end the thread. Nothing may be submitted afterwards."""
+        self._jobs.put(None)
+        await trio.to_thread.run_sync(self._thread.join)
+
+    def _run(self) -> None:
+        try:
+            while (run := self._jobs.get()) is not None:
+                run()
+        except trio.RunFinishedError:
+            pass  # the loop has ended, and nobody waits for the result
+        except BaseException as crash:  # noqa: BLE001 - the thread's last words
+            self._loop.run_sync_soon(self._on_crash, crash)
+
+
+def program() -> str:
+    """How this program was called, to be typed again."""
+    return sys.argv[0] if os.path.basename(sys.argv[0]) == "ksmp-relay" else "ksmp-relay"

@@ -1,0 +1,234 @@
+"""What the relay writes about itself, and the guarantee that none of it is anybody's content.
+
+A line passes only if its event is in `relay.log_events` and each of its fields is declared there
+with that kind of value. The rest is dropped; in tests (`strict`) it raises. Identifiers are written
+as a hash under a key of this process's own. Libraries' log records and uncaught exceptions go the
+same way: where and what type, never their text, because their text may quote a client.
+
+Writing blocks when standard error blocks: a terminal, a file or the journal does not, for long.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from hashlib import blake2s
+from types import TracebackType
+from typing import Final, Literal, TextIO
+
+import msgspec
+import structlog
+
+from actors.failures import describe
+from actors.telemetry import Field, Hashed, Telemetry
+from ksmp.types import TimeMs
+from relay.log_events import EVENTS, fits
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "pretty", "json"]
+
+LEVELS: Final[Mapping[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+HASH_KEY_BYTES: Final = 32
+_HASH_BYTES: Final = 6
+
+_EventDict = MutableMapping[str, object]
+
+
+class UndeclaredLogFieldError(Exception):
+    """Ours: an event, a field, or a kind of value that `relay.log_events` does not declare."""
+
+
+def configure_logging(
+    level: Level,
+    format: Format,  # noqa: A002  # the setting's name
+    stream: TextIO,
+    *,
+    hash_key: bytes,
+    wall_clock: Callable[[], TimeMs],
+    strict: bool = False,
+) -> StructuredTelemetry:
+    """The process's one `Telemetry`; libraries' log records and warnings go through it too.
+
+    `hash_key` is 32 random bytes, made at every start, so that hashes cannot be compared beyond it.
+    """
+    pretty = format == "pretty" or (format == "auto" and stream.isatty())
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=[
+            _AllowList(hash_key, strict),
+            _Header(wall_clock),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")
+            if pretty
+            else _render_json,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        cache_logger_on_first_use=True,
+    )
+    telemetry = StructuredTelemetry(logger.bind(), is_debug=level == "debug", strict=strict)
+    _route_libraries(telemetry)
+    return telemetry
+
+
+class StructuredTelemetry:
+    """`Telemetry` on structlog. A call whose level is off returns at once.
+
+    A line that cannot be written is lost and counted; the relay goes on, and the next line that
+    can be written is preceded by `log.lost`.
+    """
+
+    __slots__ = ("_logger", "_lost", "_strict", "is_debug")
+
+    def __init__(
+        self, logger: structlog.typing.FilteringBoundLogger, *, is_debug: bool, strict: bool
+    ) -> None:
+        self._logger = logger
+        self._lost = 0
+        self._strict = strict
+        self.is_debug = is_debug
+
+    def debug(self, event: str, **fields: Field) -> None:
+        """One step in the life of a message or a connection."""
+        if self.is_debug:
+            self._write(self._logger.debug, event, fields)
+
+    def info(self, event: str, **fields: Field) -> None:
+        """Something an operator wants to find later."""
+        self._write(self._logger.info, event, fields)
+
+    def warning(self, event: str, **fields: Field) -> None:
+        """Something went wrong and was contained."""
+        self._write(self._logger.warning, event, fields)
+
+    def error(self, event: str, **fields: Field) -> None:
+        """Something went wrong that an operator must act on."""
+        self._write(self._logger.error, event, fields)
+
+    def _write(self, write: Callable[..., object], event: str, fields: Mapping[str, Field]) -> None:
+        try:
+            if self._lost:
+                self._logger.warning("log.lost", lines=self._lost)
+                self._lost = 0
+            write(event, **fields)
+        except UndeclaredLogFieldError:
+            raise
+        except Exception:  # whatever is wrong with standard error, messages go on
+            if self._strict:
+                raise
+            self._lost += 1
+
+
+# ── what a line goes through ─────────────────────────────────────────────────────────────────
+
+
+class _AllowList:
+    """Lets through declared fields of declared events, identifiers hashed."""
+
+    def __init__(self, hash_key: bytes, strict: bool) -> None:
+        if len(hash_key) != HASH_KEY_BYTES:
+            raise ValueError(f"the hash key has {HASH_KEY_BYTES} bytes")
+        self._hash = blake2s(key=hash_key, digest_size=_HASH_BYTES)
+        self._strict = strict
+
+    def __call__(self, logger: object, method: str, event_dict: _EventDict) -> _EventDict:
+        event = str(event_dict.pop("event"))
+        declared = EVENTS.get(event)
+        if declared is None:
+            if self._strict:
+                raise UndeclaredLogFieldError(f"the event {event} is not declared")
+            raise structlog.DropEvent
+        allowed: _EventDict = {"event": event}
+        for name, value in event_dict.items():
+            kind = declared.get(name)
+            if kind is None or not fits(kind, value):  # type: ignore[arg-type]  # judged there
+                if self._strict:
+                    raise UndeclaredLogFieldError(f"{event} cannot have this {name}")
+            elif isinstance(value, Hashed):
+                allowed[name] = self._digest(value)
+            elif value is not None:
+                allowed[name] = value
+        return allowed
+
+    def _digest(self, value: Hashed) -> str:
+        keyed = self._hash.copy()
+        for part in (value.kind, *value.parts):
+            encoded = part.encode()
+            keyed.update(len(encoded).to_bytes(4) + encoded)
+        return keyed.hexdigest()
+
+
+class _Header:
+    """Puts time and level before the rest."""
+
+    def __init__(self, wall_clock: Callable[[], TimeMs]) -> None:
+        self._wall_clock = wall_clock
+
+    def __call__(self, logger: object, method: str, event_dict: _EventDict) -> _EventDict:
+        now = datetime.fromtimestamp(self._wall_clock() / 1_000, UTC)
+        time = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"time": time, "level": method} | dict(event_dict)
+
+
+def _render_json(_logger: object, _method: str, event_dict: _EventDict) -> str:
+    return msgspec.json.encode(event_dict).decode()
+
+
+# ── what others would have written ───────────────────────────────────────────────────────────
+
+
+class _LibraryRecords(logging.Handler):
+    """Turns a library's log record into a line without its message."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__(logging.WARNING)
+        self._telemetry = telemetry
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Where the record was made and how bad it was."""
+        self._telemetry.warning(
+            "library.warned",
+            library=record.name,
+            severity=record.levelname.lower(),
+            at=f"{record.filename}:{record.lineno} {record.funcName}",
+            error=record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None,
+        )
+
+
+def _route_libraries(telemetry: Telemetry) -> None:
+    logging.raiseExceptions = False  # it would print the record that could not be written
+    logging.basicConfig(force=True, level=logging.WARNING, handlers=[_LibraryRecords(telemetry)])
+    logging.captureWarnings(True)
+
+
+def report_crashes(telemetry: Telemetry) -> None:
+    """From now on an exception that nobody caught is one line: its type and where it arose.
+
+    Python's own report would quote the exception's text and, in groups, every task's.
+    """
+
+    def report(error: BaseException | None) -> None:
+        if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
+            return
+        telemetry.error("relay.crashed", errors=_count(error), **describe(error))
+
+    def uncaught(
+        _kind: type[BaseException], error: BaseException, _traceback: TracebackType | None
+    ) -> None:
+        report(error)
+
+    sys.excepthook = uncaught
+    sys.unraisablehook = lambda unraisable: report(unraisable.exc_value)
+    threading.excepthook = lambda thread: report(thread.exc_value)
+
+
+def _count(error: BaseException) -> int:
+    if isinstance(error, BaseExceptionGroup):
+        return sum(_count(inner) for inner in error.exceptions)
+    return 1

@@ -1,0 +1,169 @@
+"""From a fresh connection to an authenticated WebSocket: everything before the upgrade.
+
+    TLS handshake (where configured) → request → judged → authenticated → admitted → 101 → served
+
+All of it has `handshake_seconds`. Whatever is wrong is answered in HTTP and closed; a peer that
+has not spoken HTTP by then, or has gone, is simply closed. The caller's two decisions, who this
+is and whether there is room, are handed in.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+import trio
+
+from ksmp.codec import Codec
+from ksmp.websocket import ServerFraming
+from relay.auth import UnauthenticatedError
+from relay.transport.handshake import Judge, Upgrade, acceptance
+from relay.transport.http import HandshakeRefusedError, RequestReader, refusal
+from relay.transport.stream import ByteStream, TcpStream, WrappedStream, close_gently
+from relay.transport.websocket import WebSocketTransport
+
+LINGER_SECONDS: Final = 1.0
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+Who = TypeVar("Who")
+
+
+@dataclass(frozen=True, slots=True)
+class TransportLimits:
+    """What a peer may cost before and below the protocol's events."""
+
+    max_frame_bytes: int
+    handshake_seconds: float = 5.0
+    write_seconds: float = 10.0
+    control_frames_per_second: int = 20
+    max_fragments: int = 64
+
+
+class Reception(Protocol[Who]):
+    """What the relay decides about a connection whose request is in order."""
+
+    async def authenticate(self, token: str | None) -> Who:
+        """Who presents this token.
+
+        Raises:
+            UnauthenticatedError: nobody, after a time that says nothing about the reason.
+        """
+
+    def admit(self, who: Who, address: str) -> None:
+        """Whether there is room. Nothing is kept of it: `serve` follows without a checkpoint.
+
+        Raises:
+            HandshakeRefusedError: `rate_limited`, `overloaded` or `draining`.
+        """
+
+    async def serve(self, who: Who, codec: Codec, transport: WebSocketTransport) -> None:
+        """Live with the connection until it ends. Called once for each that was admitted."""
+
+
+class Front(Generic[Who]):
+    """Takes one connection after the other to `Reception.serve`, or answers why not."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        reception: Reception[Who],
+        limits: TransportLimits,
+        *,
+        tls: ssl.SSLContext | None = None,
+        on_refused: Callable[[str], None] = lambda code: None,
+    ) -> None:
+        """`on_refused` is told the code of each refusal, for counting."""
+        self._judge = judge
+        self._reception = reception
+        self._limits = limits
+        self._tls = tls
+        self._on_refused = on_refused
+
+    async def meet(self, connected: TcpStream, address: str) -> None:
+        """Serve one connection, from its first byte to its last. It is closed afterwards."""
+        deadline = trio.current_time() + self._limits.handshake_seconds
+        try:
+            stream = await self._secure(connected, deadline)
+            if stream is not None:
+                await self.converse(stream, address, deadline)
+        finally:
+            connected.abort()
+
+    async def converse(self, stream: ByteStream, address: str, deadline: float) -> None:
+        """The same on any stream of plain bytes, with what is left of its time."""
+        try:
+            upgrade, rest = await self._read_upgrade(stream, deadline)
+            who = await self._authenticate(upgrade)
+            self._reception.admit(who, address)
+        except HandshakeRefusedError as refused:
+            self._on_refused(refused.code)
+            await _answer(stream, refusal(refused))
+            await close_gently(stream, LINGER_SECONDS)
+            return
+        except _GONE:
+            stream.abort()
+            return
+        transport = self._upgraded(stream, upgrade, rest)
+        transport.flush()
+        # No checkpoint since `admit`: nobody else was admitted to the same place.
+        await self._reception.serve(who, upgrade.codec, transport)
+
+    def _upgraded(self, stream: ByteStream, upgrade: Upgrade, rest: bytes) -> WebSocketTransport:
+        framing = ServerFraming(
+            is_text=upgrade.codec.is_text,
+            max_frame_bytes=self._limits.max_frame_bytes,
+            max_fragments=self._limits.max_fragments,
+            control_frames_per_second=self._limits.control_frames_per_second,
+        )
+        return WebSocketTransport(
+            stream,
+            framing,
+            is_text=upgrade.codec.is_text,
+            write_seconds=self._limits.write_seconds,
+            acceptance=acceptance(upgrade),
+            received=rest,
+        )
+
+    async def _secure(self, connected: TcpStream, deadline: float) -> ByteStream | None:
+        """The stream of plain bytes; None where TLS was not established in time."""
+        if self._tls is None:
+            return connected
+        secured = trio.SSLStream(connected, self._tls, server_side=True, https_compatible=True)
+        try:
+            with trio.move_on_at(deadline):
+                await secured.do_handshake()
+                return WrappedStream(secured, connected.abort)
+        except _GONE:
+            pass
+        return None
+
+    async def _read_upgrade(self, stream: ByteStream, deadline: float) -> tuple[Upgrade, bytes]:
+        reader = RequestReader()
+        with trio.move_on_at(deadline):
+            while True:
+                chunk = await stream.receive_some()
+                request = reader.receive(chunk)
+                if request is not None:
+                    return self._judge.judge(request), reader.rest
+                if not chunk:
+                    raise trio.BrokenResourceError  # it came and went without a word
+        raise HandshakeRefusedError("handshake_timeout")
+
+    async def _authenticate(self, upgrade: Upgrade) -> Who:
+        try:
+            return await self._reception.authenticate(upgrade.token)
+        except UnauthenticatedError:
+            raise HandshakeRefusedError("unauthenticated") from None
+
+
+async def _answer(stream: ByteStream, answer: bytes) -> None:
+    """Send an answer that fits any socket's buffer; a peer that does not take it is given up."""
+    rest = memoryview(answer)
+    try:
+        with trio.fail_after(LINGER_SECONDS):
+            while rest:
+                rest = rest[await stream.send_some(rest) :]
+    except (*_GONE, trio.TooSlowError):
+        stream.abort()

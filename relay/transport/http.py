@@ -1,0 +1,141 @@
+"""The request before the upgrade, read by h11, and the answers that refuse it.
+
+No I/O. What is judged here is HTTP alone (protocol section 2): `headers_too_large` as it arises,
+then `bad_request` for a request line, headers or body that no valid handshake has. What the
+request asks for is judged in `relay.transport.handshake`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import h11
+
+from ksmp.codec import JSON
+from ksmp.errors import REGISTRY, error
+
+MAX_HEAD_BYTES: Final = 16_384
+MAX_HEADERS: Final = 100
+
+_SINGLE = ("content-length", "host", "origin", "sec-websocket-key", "sec-websocket-version")
+_PRINTABLE: Final = bytes((0x09, *range(0x20, 0x7F)))
+_HOST_CHARACTERS: Final = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%:[]"
+)
+
+
+class HandshakeRefusedError(Exception):
+    """The handshake ends with the HTTP answer of a code in `ksmp.errors.REGISTRY`."""
+
+    def __init__(self, code: str, *, retry_after_ms: int = 1_000) -> None:
+        super().__init__(code)
+        self.code = code
+        self.retry_after_ms = retry_after_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request whose HTTP is sound: version 1.1, one Host, no body, nothing but printable ASCII.
+
+    Header names are in lower case.
+    """
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+
+    def values(self, name: str) -> list[str]:
+        """The values of every header of this name, in order."""
+        return [value for header, value in self.headers if header == name]
+
+    def items(self, name: str) -> list[str]:
+        """The comma-separated items of those values; empty ones are dropped (RFC 9110 5.6.1)."""
+        stripped = (item.strip() for value in self.values(name) for item in value.split(","))
+        return [item for item in stripped if item]
+
+
+class RequestReader:
+    """Reads one request's head out of whatever pieces it arrives in, and not a byte more."""
+
+    def __init__(self) -> None:
+        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._received_bytes = 0
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the head."""
+        return self._connection.trailing_data[0]
+
+    def receive(self, chunk: bytes | bytearray) -> Request | None:
+        """The request, once it is complete. An empty chunk says that no more will come.
+
+        Raises:
+            HandshakeRefusedError: `headers_too_large` or `bad_request`.
+        """
+        self._received_bytes += len(chunk)
+        try:
+            self._connection.receive_data(bytes(chunk))
+            event = self._connection.next_event()
+        except h11.RemoteProtocolError as refused:
+            is_too_large = refused.error_status_hint == 431
+            code = "headers_too_large" if is_too_large else "bad_request"
+            raise HandshakeRefusedError(code) from None
+        if isinstance(event, h11.Request):
+            head_bytes = self._received_bytes - len(self.rest)
+            if head_bytes > MAX_HEAD_BYTES or len(event.headers) > MAX_HEADERS:
+                raise HandshakeRefusedError("headers_too_large")
+            return _sound(event)
+        return None
+
+
+def _sound(event: h11.Request) -> Request:
+    """The request, or `bad_request`."""
+    if event.http_version != b"1.1":
+        raise HandshakeRefusedError("bad_request")
+    if any(value.translate(None, _PRINTABLE) for _, value in event.headers):
+        raise HandshakeRefusedError("bad_request")
+    request = Request(
+        event.method.decode("ascii"),
+        event.target.decode("ascii"),
+        tuple((name.decode("ascii"), value.decode("ascii")) for name, value in event.headers),
+    )
+    if any(len(request.values(name)) > 1 for name in _SINGLE):
+        raise HandshakeRefusedError("bad_request")
+    (host,) = request.values("host")
+    if not host or not _HOST_CHARACTERS.issuperset(host):
+        raise HandshakeRefusedError("bad_request")
+    has_body = request.values("transfer-encoding") or request.values("content-length") not in (
+        [],
+        ["0"],
+    )
+    if has_body:
+        raise HandshakeRefusedError("bad_request")
+    return request
+
+
+def refusal(refused: HandshakeRefusedError) -> bytes:
+    """The whole HTTP answer: status, headers, and the code's `ksmpv3.error` as JSON."""
+    status = HTTPStatus(REGISTRY[refused.code].http_status)
+    body = JSON.encode(error(refused.code, retry_after_ms=refused.retry_after_ms))
+    headers = [
+        ("Connection", "close"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        *_EXTRA_HEADERS.get(status, ()),
+    ]
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        # Whole seconds, and never sooner than the body says.
+        headers.append(("Retry-After", str(-(-refused.retry_after_ms // 1_000))))
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join((*lines, "", "")).encode("ascii") + body
+
+
+_EXTRA_HEADERS: Final[dict[HTTPStatus, tuple[tuple[str, str], ...]]] = {
+    HTTPStatus.UNAUTHORIZED: (("WWW-Authenticate", "Bearer"),),
+    HTTPStatus.METHOD_NOT_ALLOWED: (("Allow", "GET"),),
+    HTTPStatus.UPGRADE_REQUIRED: (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")),
+}

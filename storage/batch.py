@@ -1,0 +1,323 @@
+"""One write transaction's decisions: each operation is judged against all that came before it.
+
+Deciding reads, and collects rows in memory; nothing is put before every operation has its
+outcome. So an append is checked whole before its first put, one that is refused leaves no trace,
+and the rows of all of them go to the engine table by table, in key order, in few calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, assert_never
+
+import lmdb
+
+from ksmp.chain import chain_base
+from ksmp.types import ConversationKey, GlobalInboxSeq, ServerSeq, TimeMs, UserId
+from storage.environment import Tables
+from storage.keys import (
+    TABLES,
+    ConversationNumbers,
+    Mark,
+    Marks,
+    conversation_name,
+    index_keys,
+    pack_conversation,
+    pack_head,
+    pack_key_row,
+    pack_marks,
+    pack_number,
+    pack_pair,
+    pack_record,
+    pack_side,
+    side_of,
+    unpack_conversation,
+    unpack_head,
+    unpack_key_row,
+    unpack_marks,
+    unpack_number,
+    unpack_pair,
+)
+from storage.log import (
+    Append,
+    Appended,
+    ConversationHead,
+    Full,
+    InboxHead,
+    InboxPlace,
+    KnownKey,
+    KnownKeys,
+    MarkRead,
+    NoSuchRecord,
+    OpenInbox,
+    Operation,
+    Outcome,
+    ReadHead,
+    ReadMarked,
+    ReadPosition,
+    SequenceConflict,
+)
+from storage.names import Names
+
+_EMPTY_INBOX: Final = InboxHead(GlobalInboxSeq(0), GlobalInboxSeq(0))
+_NO_MARKS: Final = Marks()
+
+
+class Batch:
+    """What one transaction will put, and what its operations see until then."""
+
+    def __init__(
+        self,
+        transaction: lmdb.Transaction[bytes],
+        tables: Tables,
+        names: Names,
+        may_write: Callable[[], bool],
+    ) -> None:
+        """`may_write` is asked before anything new is stored; False answers `Full`."""
+        self._transaction = transaction
+        self._tables = tables
+        self._names = names
+        self._may_write = may_write
+        self._rows: dict[bytes, dict[bytes, bytes]] = {table: {} for table in TABLES}
+        self._moved: set[bytes] = set()  # keys of `read_index` whose mark has risen since
+        self._users: dict[UserId, int] = {}
+        self._conversations: dict[ConversationKey, ConversationNumbers] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to put."""
+        return not any(self._rows.values())
+
+    def decide(self, operation: Operation) -> Outcome:
+        """The outcome `operation` will have once this transaction is committed."""
+        match operation:
+            case Append():
+                return self._append(operation)
+            case ReadHead(conversation):
+                return self._head(conversation, self._find_conversation(conversation))
+            case OpenInbox(user):
+                number = self._find_user(user)
+                return _EMPTY_INBOX if number is None else self._inbox_head(number)
+            case MarkRead():
+                return self._mark_read(operation)
+            case _:
+                assert_never(operation)
+
+    def put(self) -> None:
+        """Hand every collected row to the engine."""
+        for key in self._moved:
+            self._transaction.delete(key, db=self._tables[b"read_index"])
+        for table, rows in self._rows.items():
+            if rows:
+                with self._transaction.cursor(self._tables[table]) as lmdb_cursor:
+                    lmdb_cursor.putmulti(sorted(rows.items()))
+
+    def remember_names(self) -> None:
+        """Called once the transaction is committed: what it found and added is now certain."""
+        self._names.users.learn(self._users)
+        self._names.conversations.learn(self._conversations)
+
+    def pages_needed(self, page_size: int) -> int:
+        """More pages than `put` and the commit can add to the file.
+
+        Every page that changes is written anew; a page that overflows becomes two, of which
+        neither is less than a quarter full once the rows are in; and the engine's list of free
+        pages changes too.
+        """
+        pages = 64
+        for table, rows in self._rows.items():
+            if rows:
+                shape = self._transaction.stat(self._tables[table])
+                size = sum(map(len, rows)) + sum(map(len, rows.values())) + 16 * len(rows)
+                leaves = min(len(rows), shape["leaf_pages"]) + 4 * (size // page_size + 1)
+                branches = min(leaves * shape["depth"], shape["branch_pages"] + leaves // 8)
+                pages += 2 * (leaves + branches) + shape["depth"] + 1
+        return pages
+
+    # ── append ───────────────────────────────────────────────────────────────────────────────
+
+    def _append(self, append: Append) -> Appended | SequenceConflict | KnownKeys | Full:
+        conversation = append.conversation
+        numbers = self._find_conversation(conversation)
+        head = self._head(conversation, numbers)
+        if head.server_seq != append.last_seq:
+            return SequenceConflict(head)
+        if numbers is not None:
+            known = self._known_keys(append, _key_names(append, numbers))
+            if known:
+                return KnownKeys(known)
+        if not self._may_write():
+            return Full()
+        if numbers is None:
+            numbers = self._add_conversation(conversation)
+        self._store_records(append, numbers)
+        places = {conversation.low: self._store_inbox(numbers.low, append, numbers)}
+        if numbers.high != numbers.low:
+            places[conversation.high] = self._store_inbox(numbers.high, append, numbers)
+        return Appended(places)
+
+    def _known_keys(self, append: Append, key_names: Sequence[bytes]) -> dict[int, KnownKey]:
+        known = {}
+        for index, name in enumerate(key_names):
+            row = self._get(b"keys", name)
+            if row is not None:
+                seq, received_at, chain, digest = unpack_key_row(row)
+                known[index] = KnownKey(ServerSeq(seq), TimeMs(received_at), chain, digest)
+        return known
+
+    def _store_records(self, append: Append, numbers: ConversationNumbers) -> None:
+        conversation = numbers.conversation
+        log = self._rows[b"log"]
+        keys = self._rows[b"keys"]
+        for record, name in zip(append.records, _key_names(append, numbers), strict=True):
+            seq = record.server_seq
+            log[pack_pair(conversation, seq)] = pack_record(record.chain, record.recorded)
+            keys[name] = pack_key_row(
+                seq, record.server_received_at_ms, record.chain, record.payload_digest
+            )
+        last = append.records[-1]
+        self._rows[b"heads"][pack_number(conversation)] = pack_head(last.server_seq, last.chain)
+
+    def _store_inbox(
+        self, user: int, append: Append, numbers: ConversationNumbers
+    ) -> list[InboxPlace]:
+        """One row per record. This engine counts 1, 2, 3 …, so the number before is one less."""
+        conversation = numbers.conversation
+        inbox = self._rows[b"inbox"]
+        seq, truncated_through = self._inbox_head(user)
+        places = []
+        for record in append.records:
+            previous = seq
+            seq = GlobalInboxSeq(previous + 1)
+            inbox[pack_pair(user, seq)] = pack_pair(conversation, record.server_seq)
+            places.append(InboxPlace(seq, previous))
+        self._rows[b"inboxes"][pack_number(user)] = pack_pair(seq, truncated_through)
+        return places
+
+    # ── read positions ───────────────────────────────────────────────────────────────────────
+
+    def _mark_read(self, mark: MarkRead) -> ReadMarked | NoSuchRecord | Full:
+        numbers = self._find_conversation(mark.conversation)
+        if numbers is None or mark.server_seq > self._head(mark.conversation, numbers).server_seq:
+            return NoSuchRecord()
+        side = side_of(mark.conversation, mark.reader)
+        key = pack_side(numbers.conversation, side)
+        row = self._get(b"reads", key)
+        before = _NO_MARKS if row is None else unpack_marks(row)
+        after = self._risen(before, mark, numbers, side)
+        if after != before:
+            if not self._may_write():
+                return Full()
+            self._rows[b"reads"][key] = pack_marks(after)
+            self._move_in_index(numbers, side, before, after)
+        return ReadMarked(
+            _position(after.own),
+            _position(after.public),
+            after.own != before.own,
+            after.public != before.public,
+        )
+
+    def _risen(
+        self, before: Marks, mark: MarkRead, numbers: ConversationNumbers, side: int
+    ) -> Marks:
+        """Each maximum that rises is stored with the head of the inbox that will see it."""
+        reader, peer = (numbers.low, numbers.high) if side == 0 else (numbers.high, numbers.low)
+        own, public = before
+        if mark.server_seq > own.server_seq:
+            stored_at = self._inbox_head(reader).global_inbox_seq
+            own = Mark(mark.server_seq, mark.read_at_ms, stored_at)
+        if mark.server_seq > public.server_seq and not mark.private:
+            stored_at = self._inbox_head(peer).global_inbox_seq
+            public = Mark(mark.server_seq, mark.read_at_ms, stored_at)
+        return Marks(own, public)
+
+    def _move_in_index(
+        self, numbers: ConversationNumbers, side: int, before: Marks, after: Marks
+    ) -> None:
+        rows = self._rows[b"read_index"]
+        for old in index_keys(numbers, side, before):
+            rows.pop(old.pack(), None)
+            self._moved.add(old.pack())
+        for new in index_keys(numbers, side, after):
+            rows[new.pack()] = b""
+
+    # ── what is stored, and what this transaction adds to it ─────────────────────────────────
+
+    def _get(self, table: bytes, key: bytes) -> bytes | None:
+        row = self._rows[table].get(key)
+        return self._transaction.get(key, db=self._tables[table]) if row is None else row
+
+    def _head(
+        self, conversation: ConversationKey, numbers: ConversationNumbers | None
+    ) -> ConversationHead:
+        row = numbers and self._get(b"heads", pack_number(numbers.conversation))
+        if not row:
+            return ConversationHead(ServerSeq(0), chain_base(*conversation))
+        server_seq, chain = unpack_head(row)
+        return ConversationHead(ServerSeq(server_seq), chain)
+
+    def _inbox_head(self, user: int) -> InboxHead:
+        row = self._get(b"inboxes", pack_number(user))
+        if row is None:
+            return _EMPTY_INBOX
+        seq, truncated_through = unpack_pair(row)
+        return InboxHead(GlobalInboxSeq(seq), GlobalInboxSeq(truncated_through))
+
+    def _find_user(self, user: UserId) -> int | None:
+        number = self._users.get(user) or self._names.users.get(user)
+        if number is None:
+            row = self._transaction.get(user.encode(), db=self._tables[b"users"])
+            if row is not None:
+                number = self._users[user] = unpack_number(row)
+        return number
+
+    def _find_conversation(self, conversation: ConversationKey) -> ConversationNumbers | None:
+        numbers = self._conversations.get(conversation)
+        if numbers is None:
+            numbers = self._names.conversations.get(conversation)
+        if numbers is None:
+            name = conversation_name(conversation)
+            row = self._transaction.get(name, db=self._tables[b"conversations"])
+            if row is not None:
+                numbers = self._conversations[conversation] = unpack_conversation(row)
+        return numbers
+
+    # ── numbers for new names ────────────────────────────────────────────────────────────────
+
+    def _add_user(self, user: UserId) -> int:
+        number = self._next_number(b"user_names")
+        name = user.encode()
+        self._rows[b"users"][name] = pack_number(number)
+        self._rows[b"user_names"][pack_number(number)] = name
+        self._users[user] = number
+        return number
+
+    def _add_conversation(self, conversation: ConversationKey) -> ConversationNumbers:
+        low = self._find_user(conversation.low) or self._add_user(conversation.low)
+        high = self._find_user(conversation.high) or self._add_user(conversation.high)
+        number = self._next_number(b"conversation_names")
+        numbers = ConversationNumbers(number, low, high)
+        name = conversation_name(conversation)
+        self._rows[b"conversations"][name] = pack_conversation(*numbers)
+        self._rows[b"conversation_names"][pack_number(number)] = name
+        self._conversations[conversation] = numbers
+        return numbers
+
+    def _next_number(self, table: bytes) -> int:
+        """Names are never removed: the last number is also how many were given."""
+        with self._transaction.cursor(self._tables[table]) as lmdb_cursor:
+            stored = unpack_number(lmdb_cursor.key()) if lmdb_cursor.last() else 0
+        return stored + len(self._rows[table]) + 1
+
+
+def _key_names(append: Append, numbers: ConversationNumbers) -> list[bytes]:
+    """The keys in `keys` of an append's records, in order."""
+    low = append.conversation.low
+    prefix = (pack_side(numbers.conversation, 0), pack_side(numbers.conversation, 1))
+    return [
+        prefix[record.sender != low] + record.idempotency_key.encode() for record in append.records
+    ]
+
+
+def _position(mark: Mark) -> ReadPosition:
+    return ReadPosition(ServerSeq(mark.server_seq), TimeMs(mark.read_at_ms))

@@ -1,0 +1,328 @@
+"""One open store: an LMDB environment with every promise of durability on, held by this process.
+
+LMDB keeps a write transaction's pages beside the old ones, syncs them, then writes and syncs one
+meta page that makes them the current ones. So a crash at any moment leaves the last committed
+transaction or the one before it, and nothing needs to be recovered at the next start. That is
+true with `sync=True, metasync=True, writemap=False` only, which is why they are asserted.
+
+Two things LMDB leaves to its user are done here:
+
+- the map has a fixed size and may be replaced only while no transaction is open: readers hold
+  `map_lock` for the length of theirs, growth holds it while it replaces the map;
+- a full disk shows as a short write, which LMDB reports as an I/O error. So that an I/O error
+  means one thing only, the space a transaction may need is reserved before it commits.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from ksmp.types import Epoch
+from storage.directory import (
+    DATA_FILE,
+    FILE_MODE,
+    DirectoryLock,
+    create_directory,
+    missing,
+    sync_directory,
+    unavailable,
+)
+from storage.errors import (
+    StorageError,
+    StoreCorruptError,
+    StoreFailedError,
+    StoreIncompatibleError,
+)
+from storage.keys import FORMAT_VERSION, TABLES
+from storage.structure import structure_problems
+
+ENGINE: Final = b"lmdb 0.9"
+ENGINE_LIB_VERSION: Final = 0
+"""Of the two engines in the `lmdb` package. Their files are not interchangeable."""
+
+DEFAULT_MAP_SIZE_BYTES: Final = 1 << 30
+"""Address space, not disk space: the file grows with its content."""
+
+META_FORMAT: Final = b"format"
+META_ENGINE: Final = b"engine"
+META_EPOCH: Final = b"epoch"
+
+NO_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_RESERVE_BYTES: Final = 16 << 20  # the file grows by as much at a time, where there is room
+_NO_RESERVATION: Final = frozenset((errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV))
+
+Tables = dict[bytes, lmdb._Database]  # noqa: SLF001 - the stub's name of a public type
+
+
+class NoSpaceError(Exception):
+    """The file system has no room for what a transaction may need. Nothing was written."""
+
+
+class Environment:
+    """An open store. The writer's methods belong to one thread; `reading` is for any.
+
+    Build it with `open_environment`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        env: lmdb.Environment,
+        *,
+        tables: Tables,
+        epoch: Epoch,
+        lock: DirectoryLock,
+        map_lock: AbstractContextManager[object],
+    ) -> None:
+        self.path = path
+        self.tables = tables
+        self.epoch = epoch
+        self._env = env
+        self._lock = lock
+        self._map_lock = map_lock
+        self._file = os.open(path / DATA_FILE, os.O_RDWR | os.O_CLOEXEC)
+        self.page_size = env.stat()["psize"]
+        self._reserved_bytes = os.fstat(self._file).st_size
+
+    # ── for readers ──────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def reading(self) -> Iterator[lmdb.Transaction[bytes]]:
+        """A snapshot of what is committed. Keep it short: a growing map waits for it."""
+        with self._map_lock, self._env.begin() as transaction:
+            yield transaction
+
+    # ── for the writer ───────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> lmdb.Transaction[bytes]:
+        """The write transaction. There is one at a time; commit or abort it."""
+        return self._env.begin(write=True)
+
+    def grow(self) -> bool:
+        """Double the map; False where the address space does not give that much.
+
+        No write transaction may be open. Waits for the readers' transactions to end.
+        """
+        size = 2 * self._env.info()["map_size"]
+        with self._map_lock:
+            # LMDB drops the old map before it asks for the new one, and has none if it is then
+            # refused. So ask first, while the old one still stands.
+            try:
+                mmap.mmap(
+                    -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ
+                ).close()
+            except (OSError, OverflowError):
+                return False
+            self._env.set_mapsize(size)
+        return True
+
+    def reserve(self, pages: int) -> None:
+        """The file has room for `pages` beyond those in use, so that a commit cannot run out.
+
+        Where the file system cannot reserve, this promises nothing, and a disk that fills up in
+        the middle of a commit is taken for a broken one.
+
+        Raises:
+            NoSpaceError: there is no such room.
+        """
+        end = (self._env.info()["last_pgno"] + 1 + pages) * self.page_size
+        if end > self._reserved_bytes:
+            try:
+                self._extend(-(-end // _RESERVE_BYTES) * _RESERVE_BYTES)
+            except NoSpaceError:
+                self._extend(end)
+
+    def _extend(self, end: int) -> None:
+        try:
+            os.posix_fallocate(self._file, self._reserved_bytes, end - self._reserved_bytes)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise NoSpaceError from error
+            if error.errno not in _NO_RESERVATION:
+                raise
+        self._reserved_bytes = end
+
+    def close(self) -> None:
+        """Release everything. Nobody may be reading or writing; a second call changes nothing."""
+        if self._file >= 0:
+            self._env.close()
+            os.close(self._file)
+            self._file = -1
+            self._lock.release()
+
+
+# ── opening ──────────────────────────────────────────────────────────────────────────────────
+
+
+def open_environment(
+    path: Path,
+    *,
+    new_epoch: Callable[[], Epoch],
+    map_lock: AbstractContextManager[object],
+    map_size_bytes: int = DEFAULT_MAP_SIZE_BYTES,
+    create: bool = True,
+) -> Environment:
+    """The store at `path`, held by this process until `Environment.close`.
+
+    `new_epoch` is asked once, when the store is made. `map_lock` is a plain mutex (or, where
+    everything runs on one thread, nothing). Readers that died with another process are cleared.
+
+    Raises:
+        StorageError: one of the kinds in `storage.errors`, and nothing is left open.
+    """
+    if create:
+        create_directory(path)
+    elif not (path / DATA_FILE).exists():
+        raise missing(path)
+    lock = DirectoryLock(path)
+    try:
+        env = _open_engine(path, map_size_bytes)
+        try:
+            _assert_durable(env)
+            _assert_whole(path, env)
+            env.reader_check()
+            tables, epoch = _open_tables(path, env, new_epoch)
+            sync_directory(path)
+            return Environment(path, env, tables=tables, epoch=epoch, lock=lock, map_lock=map_lock)
+        except BaseException:
+            env.close()
+            raise
+    except lmdb.Error as error:
+        lock.release()
+        raise explain(path, error) from error
+    except OSError as error:
+        lock.release()
+        raise unavailable(path, error) from error
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _open_engine(path: Path, map_size_bytes: int) -> lmdb.Environment:
+    return lmdb.Environment(
+        os.fspath(path),
+        map_size=map_size_bytes,
+        subdir=True,
+        sync=True,
+        metasync=True,
+        writemap=False,
+        map_async=False,
+        mode=FILE_MODE,
+        max_dbs=len(TABLES),
+        lib_version=ENGINE_LIB_VERSION,
+    )
+
+
+def _assert_durable(env: lmdb.Environment) -> None:
+    flags = env.flags()
+    if not (flags["sync"] and flags["metasync"]) or flags["writemap"] or flags["map_async"]:
+        raise StoreFailedError(
+            "the storage engine is not durable as configured",
+            "it does not sync every commit",
+            "This is a fault of the relay: report it.",
+        )
+
+
+def _assert_whole(path: Path, env: lmdb.Environment) -> None:
+    """Reading a page beyond the end of the file would end the process with SIGBUS."""
+    expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if (path / DATA_FILE).stat().st_size >= expected:
+        return
+    # Free pages at the end may never have been written. Only the whole structure can tell.
+    if structure_problems(path / DATA_FILE):
+        raise corrupt(path, "its file is shorter than its content")
+
+
+def _open_tables(
+    path: Path, env: lmdb.Environment, new_epoch: Callable[[], Epoch]
+) -> tuple[Tables, Epoch]:
+    with env.begin() as transaction:
+        is_new = transaction.stat()["entries"] == 0
+    if is_new:
+        return _create_tables(env, new_epoch())
+    # Tables opened by a transaction that does not commit are closed again with it.
+    with env.begin(write=True) as transaction:
+        tables = open_tables(path, env, transaction)
+        return tables, read_epoch(path, transaction, tables)
+
+
+def _create_tables(env: lmdb.Environment, epoch: Epoch) -> tuple[Tables, Epoch]:
+    """All of it in one transaction: a store either is one, or is still new at the next start."""
+    with env.begin(write=True) as transaction:
+        tables = {name: env.open_db(name, txn=transaction) for name in TABLES}
+        meta = tables[b"meta"]
+        transaction.put(META_FORMAT, FORMAT_VERSION.to_bytes(2, "big"), db=meta)
+        transaction.put(META_ENGINE, ENGINE, db=meta)
+        transaction.put(META_EPOCH, epoch.encode(), db=meta)
+    return tables, epoch
+
+
+def open_tables(path: Path, env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> Tables:
+    """Every table of a store that this version can read.
+
+    Raises:
+        StoreIncompatibleError: it is of another format version or engine, or no store at all.
+    """
+    try:
+        meta = env.open_db(b"meta", txn=transaction, create=False)
+    except lmdb.NotFoundError:
+        raise _incompatible(path, "it is an LMDB file of some other program") from None
+    version = transaction.get(META_FORMAT, db=meta) or b""
+    if int.from_bytes(version, "big") != FORMAT_VERSION:
+        raise _incompatible(path, f"its format version is not {FORMAT_VERSION}")
+    if transaction.get(META_ENGINE, db=meta) != ENGINE:
+        raise _incompatible(path, "another storage engine wrote it")
+    try:
+        return {name: env.open_db(name, txn=transaction, create=False) for name in TABLES}
+    except lmdb.NotFoundError:
+        raise corrupt(path, "one of its tables is missing") from None
+
+
+def read_epoch(path: Path, transaction: lmdb.Transaction[bytes], tables: Tables) -> Epoch:
+    """The identity of the store's unbroken history.
+
+    Raises:
+        StoreCorruptError: it has none.
+    """
+    epoch = transaction.get(META_EPOCH, db=tables[b"meta"])
+    if not epoch:
+        raise corrupt(path, "it has no epoch")
+    return Epoch(epoch.decode("ascii", "replace"))
+
+
+# ── what to raise ────────────────────────────────────────────────────────────────────────────
+
+
+def explain(path: Path, error: lmdb.Error) -> StorageError:
+    """The engine's error at opening, as one of ours."""
+    if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError | lmdb.IncompatibleError):
+        return _incompatible(path, "its file is not one of LMDB 0.9")
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.PanicError):
+        return corrupt(path, "the storage engine finds its file damaged")
+    number = getattr(error, "code", 0)
+    return unavailable(path, OSError(max(number, 0), str(error)))
+
+
+def corrupt(path: Path, why: str) -> StoreCorruptError:
+    """The store contradicts itself."""
+    return StoreCorruptError(
+        f"the store {path} is damaged",
+        why,
+        "Run `ksmp-relay verify` to see where; restore a backup, then `ksmp-relay new-epoch`.",
+    )
+
+
+def _incompatible(path: Path, why: str) -> StoreIncompatibleError:
+    return StoreIncompatibleError(
+        f"the store {path} cannot be read by this version",
+        why,
+        "Start the version of the relay that wrote it, or choose another directory.",
+    )

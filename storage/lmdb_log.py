@@ -1,0 +1,98 @@
+"""The embedded log: `storage.log.Log` on one LMDB environment.
+
+Operations go through the group commit and the writer, on one executor; reads go through another,
+so that a long replay never waits for a sync, nor a sync for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from ksmp.types import Epoch, GlobalInboxSeq, UserId
+from storage.environment import Environment
+from storage.errors import StorageError
+from storage.executor import Executor
+from storage.group_commit import DEFAULT_COMMIT_MAX_BYTES, GroupCommit
+from storage.log import Log, Operation, Page, ReadStatePage, Settle
+from storage.reader import Reader
+from storage.transaction import DEFAULT_MIN_FREE_BYTES, Writer
+
+T = TypeVar("T")
+
+
+class LmdbLog(Log):
+    """Records, inboxes and keys in one open `Environment`, which the caller closes afterwards."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        writing: Executor,
+        reading: Executor,
+        free_bytes: Callable[[], int],
+        after_commit: Callable[[], None],
+        on_failure: Callable[[Exception], None],
+        on_bug: Callable[[Exception], None],
+        min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
+        commit_max_bytes: int = DEFAULT_COMMIT_MAX_BYTES,
+    ) -> None:
+        """The callbacks are those of `GroupCommit`; `free_bytes` is the writer's."""
+        self._environment = environment
+        self._reading = reading
+        self._reader = Reader(environment)
+        self._group_commit = GroupCommit(
+            Writer(environment, free_bytes, min_free_bytes).transact,
+            writing,
+            after_commit=after_commit,
+            on_failure=on_failure,
+            on_bug=on_bug,
+            commit_max_bytes=commit_max_bytes,
+        )
+
+    @property
+    def epoch(self) -> Epoch:
+        """See `Log.epoch`."""
+        return self._environment.epoch
+
+    def submit(self, operation: Operation, settle: Settle) -> None:
+        """See `Log.submit`.
+
+        Raises:
+            ValueError: the operation contradicts itself; nothing was queued.
+        """
+        self._group_commit.submit(operation, settle)
+
+    async def page(
+        self,
+        user: UserId,
+        after: GlobalInboxSeq,
+        through: GlobalInboxSeq,
+        max_bytes: int,
+    ) -> Page:
+        """See `Log.page`."""
+        return await self._read(lambda: self._reader.page(user, after, through, max_bytes))
+
+    async def read_states(
+        self, user: UserId, stored_from: GlobalInboxSeq, after: bytes | None, limit: int
+    ) -> ReadStatePage:
+        """See `Log.read_states`."""
+        return await self._read(lambda: self._reader.read_states(user, stored_from, after, limit))
+
+    async def _read(self, job: Callable[[], T | StorageError]) -> T:
+        """Cancelled, it leaves at once; what the job still returns falls on deaf ears."""
+        results: list[T | StorageError] = []
+        done = trio.Event()
+
+        def deliver(result: T | StorageError) -> None:
+            results.append(result)
+            done.set()
+
+        self._reading.submit(job, deliver)
+        await done.wait()
+        (result,) = results
+        if isinstance(result, StorageError):
+            raise result
+        return result

@@ -1,0 +1,174 @@
+"""Reads of inboxes: each a short transaction of its own, so that no reader keeps old pages alive.
+
+A cursor of an inbox is a number the client keeps; nothing is remembered here between two pages.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import lmdb
+
+from ksmp.types import GlobalInboxSeq, ServerSeq, TimeMs, UserId
+from storage.environment import Environment, corrupt
+from storage.errors import StorageError, StoreFailedError
+from storage.keys import (
+    ConversationNumbers,
+    IndexKey,
+    Mark,
+    pack_number,
+    pack_pair,
+    parse_conversation_name,
+    unpack_conversation,
+    unpack_index_key,
+    unpack_marks,
+    unpack_number,
+    unpack_pair,
+    unpack_record,
+)
+from storage.log import InboxRow, Page, ReadPosition, ReadState, ReadStatePage
+
+_UNREADABLE = (lmdb.Error, OSError, ValueError, struct.error, StorageError)
+
+
+class Reader:
+    """Reads one store from any thread, one call at a time on each. Every call returns an outcome.
+
+    A `StorageError` is returned, not raised: it travels back to the asker through an executor.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    # ── records ──────────────────────────────────────────────────────────────────────────────
+
+    def page(
+        self, user: UserId, after: GlobalInboxSeq, through: GlobalInboxSeq, max_bytes: int
+    ) -> Page | StorageError:
+        """See `storage.log.Log.page`."""
+        try:
+            with self._environment.reading() as transaction:
+                return self._page(transaction, user, after, through, max_bytes)
+        except _UNREADABLE as error:
+            return _failure(error)
+
+    def _page(
+        self,
+        transaction: lmdb.Transaction[bytes],
+        user: UserId,
+        after: GlobalInboxSeq,
+        through: GlobalInboxSeq,
+        max_bytes: int,
+    ) -> Page:
+        tables = self._environment.tables
+        number = self._user_number(transaction, user)
+        head = number and transaction.get(pack_number(number), db=tables[b"inboxes"])
+        if not number or not head:
+            return Page((), GlobalInboxSeq(0))
+        _, truncated_through = unpack_pair(head)
+        rows: list[InboxRow] = []
+        size = 0
+        for seq, place in self._inbox(transaction, number, after, through):
+            row = transaction.get(place, db=tables[b"log"])
+            if row is None:
+                raise corrupt(self._environment.path, "an inbox names a record that is not there")
+            chain, recorded = unpack_record(row)
+            if rows and size + len(recorded) > max_bytes:
+                break
+            size += len(recorded)
+            # This engine counts an inbox 1, 2, 3 …: the number before is one less.
+            rows.append(InboxRow(seq, GlobalInboxSeq(seq - 1), recorded, chain))
+        return Page(rows, GlobalInboxSeq(truncated_through))
+
+    def _inbox(
+        self,
+        transaction: lmdb.Transaction[bytes],
+        user: int,
+        after: GlobalInboxSeq,
+        through: GlobalInboxSeq,
+    ) -> Iterator[tuple[GlobalInboxSeq, bytes]]:
+        """(number in the inbox, key in the log) of each row in the range."""
+        end = pack_pair(user, through)
+        with transaction.cursor(self._environment.tables[b"inbox"]) as lmdb_cursor:
+            if not lmdb_cursor.set_range(pack_pair(user, after + 1)):
+                return
+            for key, place in lmdb_cursor:
+                if key > end:
+                    return
+                yield GlobalInboxSeq(unpack_pair(key)[1]), place
+
+    # ── read positions ───────────────────────────────────────────────────────────────────────
+
+    def read_states(
+        self, user: UserId, stored_from: GlobalInboxSeq, after: bytes | None, limit: int
+    ) -> ReadStatePage | StorageError:
+        """See `storage.log.Log.read_states`."""
+        try:
+            with self._environment.reading() as transaction:
+                return self._read_states(transaction, user, stored_from, after, limit)
+        except _UNREADABLE as error:
+            return _failure(error)
+
+    def _read_states(
+        self,
+        transaction: lmdb.Transaction[bytes],
+        user: UserId,
+        stored_from: GlobalInboxSeq,
+        after: bytes | None,
+        limit: int,
+    ) -> ReadStatePage:
+        number = self._user_number(transaction, user)
+        if number is None:
+            return ReadStatePage((), None)
+        # A key with a zero byte behind it is the least that sorts after the key.
+        start = IndexKey(number, stored_from, 0, 0).pack() if after is None else after + b"\0"
+        index = self._environment.tables[b"read_index"]
+        states: list[ReadState] = []
+        with transaction.cursor(index) as lmdb_cursor:
+            if lmdb_cursor.set_range(start):
+                for key in lmdb_cursor.iternext(keys=True, values=False):
+                    entry = unpack_index_key(key)
+                    if entry.user != number:
+                        break
+                    states.append(self._read_state(transaction, entry))
+                    if len(states) >= limit:
+                        return ReadStatePage(states, key)
+        return ReadStatePage(states, None)
+
+    def _read_state(self, transaction: lmdb.Transaction[bytes], entry: IndexKey) -> ReadState:
+        tables = self._environment.tables
+        name = transaction.get(pack_number(entry.conversation), db=tables[b"conversation_names"])
+        marks = transaction.get(entry.reads_key(), db=tables[b"reads"])
+        row = name and transaction.get(name, db=tables[b"conversations"])
+        if not (name and marks and row):
+            raise corrupt(self._environment.path, "the index of read positions names none")
+        conversation = parse_conversation_name(name)
+        own, public = unpack_marks(marks)
+        mark = own if _is_reader(entry, unpack_conversation(row)) else public
+        reader = conversation.low if entry.side == 0 else conversation.high
+        return ReadState(conversation, reader, _position(mark))
+
+    def _user_number(self, transaction: lmdb.Transaction[bytes], user: UserId) -> int | None:
+        row = transaction.get(user.encode(), db=self._environment.tables[b"users"])
+        return None if row is None else unpack_number(row)
+
+
+def _is_reader(entry: IndexKey, numbers: ConversationNumbers) -> bool:
+    return entry.user == (numbers.low if entry.side == 0 else numbers.high)
+
+
+def _position(mark: Mark) -> ReadPosition:
+    return ReadPosition(ServerSeq(mark.server_seq), TimeMs(mark.read_at_ms))
+
+
+def _failure(error: Exception) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    failure = StoreFailedError(
+        "the store cannot be read",
+        str(error) if isinstance(error, lmdb.Error | OSError) else "a row has no valid form",
+        "Check the disk, then run `ksmp-relay verify`.",
+    )
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,39 @@
+"""What holds for all tests: async ones run under Trio, and a skipped one can be made to count."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips", action="store_true", help="fail when a test was skipped or expected to fail"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark async tests for Trio, unless they ask for anyio and with it for both event loops.
+
+    pytest-trio's own `trio_mode` would take those as well, and break them.
+    """
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.get_closest_marker("anyio"):
+            continue
+        function = getattr(item.obj, "hypothesis", item.obj)
+        function = getattr(function, "inner_test", function)
+        if inspect.iscoroutinefunction(function):
+            item.add_marker(pytest.mark.trio)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    """With `--no-skips`, a suite that left something out has failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not session.config.getoption("--no-skips"):
+        return
+    left_out = len(reporter.stats.get("skipped", ())) + len(reporter.stats.get("xfailed", ()))
+    if left_out and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

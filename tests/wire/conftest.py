@@ -1,0 +1,81 @@
+"""One relay process for all tests that do not need their own, and people nobody else uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.wire.codecs import JSON, MSGPACK, Codec
+from tests.wire.connecting import Clients, StartRelay
+from tests.wire.credentials import Issuer
+from tests.wire.messages import fresh
+from tests.wire.relay_process import RelayProcess
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Issuer:
+    """The issuer whose keys every relay of this session trusts."""
+    return Issuer()
+
+
+@pytest.fixture(scope="session")
+def key_set(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The issuer's public keys, in a file."""
+    path = tmp_path_factory.mktemp("issuer") / "jwks.json"
+    issuer.write_key_set(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_relay(key_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
+    """A relay with default settings, for all tests."""
+    settings = {"KSMP_AUTH__JWKS_FILE": str(key_set)}
+    with RelayProcess(tmp_path_factory.mktemp("relay"), settings) as relay:
+        yield relay
+        assert relay.terminate() == 0
+        assert b"Traceback" not in relay.output()
+
+
+@pytest.fixture
+def relay(shared_relay: RelayProcess) -> Iterator[RelayProcess]:
+    """The shared relay, which no test may end."""
+    yield shared_relay
+    assert shared_relay.is_running
+
+
+@pytest.fixture
+def start(issuer: Issuer, key_set: Path, tmp_path: Path) -> Iterator[StartRelay]:
+    """A function that starts a relay of the test's own; its arguments are settings."""
+    with ExitStack() as stack:
+
+        def start(**settings: object) -> Clients:
+            directory = tmp_path / fresh("relay")
+            directory.mkdir()
+            environment = {"KSMP_AUTH__JWKS_FILE": str(key_set)} | {
+                f"KSMP_{name.upper()}": str(value) for name, value in settings.items()
+            }
+            return Clients(issuer, stack.enter_context(RelayProcess(directory, environment)))
+
+        yield start
+
+
+@pytest.fixture(params=[JSON, MSGPACK], ids=repr)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    """Each subprotocol."""
+    chosen: Codec = request.param
+    return chosen
+
+
+@pytest.fixture
+def client(issuer: Issuer, relay: RelayProcess) -> Clients:
+    """Clients of the shared relay."""
+    return Clients(issuer, relay)
+
+
+@pytest.fixture
+def pair() -> tuple[str, str]:
+    """Two users of this test's own."""
+    return fresh("alice"), fresh("bob")
