@@ -132,9 +132,9 @@ class Connection:
             surroundings.telemetry,
         )
         self._rate = surroundings.inboxes.bucket(identity.user, now)
-        self._flood = TokenBucket(
-            FLOOD_FACTOR * self._limits.sends_per_second,
-            FLOOD_FACTOR * self._limits.sends_burst,
+        self._excess = TokenBucket(  # of refusals, above what the rate itself allows
+            (FLOOD_FACTOR - 1) * self._limits.sends_per_second,
+            (FLOOD_FACTOR - 1) * self._limits.sends_burst,
             now,
         )
         self._strikes = Strikes(TOLERATED_STRIKES, STRIKE_SECONDS)
@@ -395,37 +395,28 @@ class Connection:
     def _take_send(self, send: Send, size: int) -> None:
         envelope = send.envelope
         letter = SendLetter(envelope, self, size)
-        if self._is_flooding():
-            return
         if len(envelope.ciphertext) > self._limits.max_ciphertext_bytes:
-            self._refuse("too_large", letter.about())
+            self._refuse_letter(letter, "too_large")
         elif envelope.sender_user_id != self._identity.user:
-            self._refuse("forbidden_sender", letter.about())
+            self._refuse_letter(letter, "forbidden_sender")
         elif not self._identity.may_write_to(envelope.recipient_user_id):
-            self._refuse("forbidden_recipient", letter.about())
+            self._refuse_letter(letter, "forbidden_recipient")
         else:
             self._route(letter)
 
     def _take_ack_read(self, ack: AckRead, size: int) -> None:
-        if not self._is_flooding():
-            self._route(ReadLetter(ack, self._identity.user, self, size))
-
-    def _is_flooding(self) -> bool:
-        """Count a send or read, allowed or not; at ten times the rate the connection ends."""
-        if self._flood.take(trio.current_time()):
-            self.close(4429)
-        return self._close_code is not None
+        self._route(ReadLetter(ack, self._identity.user, self, size))
 
     def _route(self, letter: Letter) -> None:
         """Hand the letter to its conversation, within the rates."""
-        wait = self._rate.take(trio.current_time())
+        wait = self._rate.take(self._transport.last_heard)
         if wait:
-            self._refuse("rate_limited", letter.about(), 1 + int(wait * 1_000))
+            self._refuse_letter(letter, "rate_limited", 1 + int(wait * 1_000))
             return
         key = letter.conversation
         not_routed = self._around.router.route(key, letter)
         if not_routed is not None:
-            self._refuse(not_routed.code, letter.about(), not_routed.retry_after_ms)
+            self._refuse_letter(letter, not_routed.code, not_routed.retry_after_ms)
             return
         self._unanswered += 1
         self._unanswered_bytes += letter.size
@@ -433,6 +424,12 @@ class Connection:
             self._telemetry.debug(
                 "send.routed", **self._names(), conversation=hashed_conversation(key)
             )
+
+    def _refuse_letter(self, letter: Letter, code: str, retry_after_ms: int = 1_000) -> None:
+        """Refuse a send or read; whoever goes on at ten times the rate is cut off."""
+        self._refuse(code, letter.about(), retry_after_ms)
+        if self._excess.take(self._transport.last_heard):
+            self.close(4429)
 
     def _take_resume(self, resume: Resume) -> None:
         about = About("ksmpv3.resume")

@@ -165,10 +165,10 @@ class Conversation:
     def _number(self, letters: Sequence[SendLetter]) -> Append:
         """An append of `letters` behind the head, numbered and chained. The head stays."""
         server_seq, chain = self._head
+        received_at = self._wall_clock()
         records = []
         for letter in letters:
             envelope = letter.envelope
-            received_at = self._wall_clock()
             server_seq = ServerSeq(server_seq + 1)
             chain = chain_link(chain, server_seq, received_at, letter.payload)
             records.append(

@@ -18,8 +18,10 @@ class TokenBucket:
 
     def take(self, now: float) -> float:
         """Take one token: 0.0, or the seconds until there will be one, and none taken."""
-        tokens = min(self._burst, self._tokens + (now - self._updated) * self._per_second)
-        self._updated = now
+        tokens = self._tokens
+        if now > self._updated:  # connections that share a bucket may come a little late
+            tokens = min(self._burst, tokens + (now - self._updated) * self._per_second)
+            self._updated = now
         if tokens >= 1.0:
             self._tokens = tokens - 1.0
             return 0.0

@@ -6,39 +6,44 @@ that does not find the next record here reads the log.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
+from typing import Final
 
 from ksmp.codec import Codec
 from ksmp.types import GlobalInboxSeq, UserId
 from storage.log import InboxPlace, NewRecord
 
-ENTRY_OVERHEAD_BYTES = 400
+ENTRY_OVERHEAD_BYTES: Final = 400
 """What an entry costs beside the record's bytes: the objects, measured roughly."""
 
 
 class RecentRecord:
     """One record in one inbox; its frame is encoded once per subprotocol, for all devices."""
 
-    __slots__ = ("_frames", "_place", "_record")
+    __slots__ = ("_binary", "_place", "_record", "_text", "global_inbox_seq")
 
     def __init__(self, place: InboxPlace, record: NewRecord) -> None:
         self._place = place
         self._record = record
-        self._frames: dict[str, bytes] = {}
+        self._binary: bytes | None = None
+        self._text: bytes | None = None
+        self.global_inbox_seq: GlobalInboxSeq = place.global_inbox_seq
 
     @property
-    def global_inbox_seq(self) -> GlobalInboxSeq:
-        """Its number in the inbox."""
-        return self._place.global_inbox_seq
+    def size(self) -> int:
+        """About how many bytes it keeps: the record, and a frame for each subprotocol."""
+        return ENTRY_OVERHEAD_BYTES + 3 * len(self._record.recorded)
 
     def frame(self, codec: Codec) -> bytes:
         """The `InboxFrame`, the same bytes as if it had been read from the log."""
-        frame = self._frames.get(codec.subprotocol)
+        frame = self._text if codec.is_text else self._binary
         if frame is None:
-            frame = codec.encode_inbox_frame(
-                *self._place, self._record.recorded, self._record.chain
-            )
-            self._frames[codec.subprotocol] = frame
+            record = self._record
+            frame = codec.encode_inbox_frame(*self._place, record.recorded, record.chain)
+            if codec.is_text:
+                self._text = frame
+            else:
+                self._binary = frame
         return frame
 
 
@@ -48,20 +53,19 @@ class RecentRecords:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._after: OrderedDict[tuple[UserId, GlobalInboxSeq], tuple[RecentRecord, int]] = (
-            OrderedDict()
-        )
+        self._after: dict[tuple[UserId, GlobalInboxSeq], RecentRecord] = {}
+        self._order: deque[tuple[UserId, GlobalInboxSeq]] = deque()  # its keys, the oldest first
 
     def add(self, user: UserId, place: InboxPlace, record: NewRecord) -> None:
         """Keep `record` at `place` of the user's inbox, and let the oldest go."""
-        size = ENTRY_OVERHEAD_BYTES + 3 * len(record.recorded)  # itself, and a frame per codec
-        self._after[user, place.previous_global_inbox_seq] = RecentRecord(place, record), size
-        self._bytes += size
+        recent = RecentRecord(place, record)
+        key = (user, place.previous_global_inbox_seq)
+        self._after[key] = recent
+        self._order.append(key)
+        self._bytes += recent.size
         while self._bytes > self._max_bytes:
-            _, (_, size) = self._after.popitem(last=False)
-            self._bytes -= size
+            self._bytes -= self._after.pop(self._order.popleft()).size
 
     def after(self, user: UserId, cursor: GlobalInboxSeq) -> RecentRecord | None:
         """The record whose predecessor in the user's inbox is the one at `cursor`."""
-        found = self._after.get((user, cursor))
-        return found[0] if found is not None else None
+        return self._after.get((user, cursor))

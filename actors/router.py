@@ -103,16 +103,20 @@ class Router:
     async def run(self) -> None:
         """Own the conversations' tasks until cancelled; letters may be routed from `started` on.
 
-        Restarted, it goes on with the mailboxes that its predecessor left.
+        Restarted, it goes on with the mailboxes that its predecessor left, and with those that
+        were opened in between.
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             for live in self._live.values():
                 nursery.start_soon(self._keep_alive, live)
             self.started.set()
-            while True:
-                await trio.sleep(SWEEP_SECONDS)
-                self._sweep()
+            try:
+                while True:
+                    await trio.sleep(SWEEP_SECONDS)
+                    self._sweep()
+            finally:
+                self._nursery = None  # before it closes: what is activated now waits for a restart
 
     def route(self, key: ConversationKey, letter: Letter) -> NotRouted | None:
         """Put `letter` into its conversation's mailbox, activating it where needed.
@@ -139,13 +143,13 @@ class Router:
         self._under_way_bytes -= letter.size
 
     def _activate(self, key: ConversationKey) -> _Live:
-        assert self._nursery is not None, "letters are routed while the router runs"
         limits = self._limits
         if len(self._live) >= limits.live_conversations:
             self._passivate_the_longest_unused()
         live = _Live(key, Mailbox(limits.mailbox_length, limits.mailbox_bytes), 0.0)
         self._live[key] = live
-        self._nursery.start_soon(self._keep_alive, live)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._keep_alive, live)
         if self._telemetry.is_debug:
             self._telemetry.debug("conversation.activated", conversation=hashed_conversation(key))
         return live

@@ -29,7 +29,10 @@ class Plan(Struct, frozen=True):
     size: int
     seconds: float
     warm_up_seconds: float
-    variant: str = ""
+    delivery: str = ""
+    """Only beside NATS: `core` or `consumer` (`bench.nats`)."""
+    streams: int = 1
+    """Only beside NATS: over how many streams the conversations are spread."""
 
 
 class Started(Struct, frozen=True, tag="started"):

@@ -45,6 +45,7 @@ WRONG_KIND: Final = 1003
 TOO_BIG: Final = 1009
 FLOODING: Final = 4429
 
+MAX_FRAGMENTS: Final = 64
 MAX_CONTROL_PAYLOAD: Final = 125
 CONTROL_WINDOW_SECONDS: Final = 1.0
 
@@ -55,7 +56,8 @@ _header_of_16_bits = Struct("!BBH").pack
 _header_of_64_bits = Struct("!BBQ").pack
 
 # The core logs what it receives when its logger is at debug. This one cannot be turned on.
-_SILENT: Final = logging.Logger("ksmp.websocket", level=logging.CRITICAL + 1)
+# So it is no part of the tree of loggers, where someone might find it.
+_SILENT: Final = logging.Logger("ksmp.websocket")  # noqa: LOG001
 _SILENT.disabled = True
 
 
@@ -81,7 +83,6 @@ class Framing:
     def __init__(
         self,
         side: Side,
-        *,
         is_text: bool,
         max_frame_bytes: int,
         max_fragments: int,
@@ -100,13 +101,13 @@ class Framing:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing the peer may still send matters: its close frame is here, or it failed."""
+        """Whether nothing the peer may still send matters: it has closed, or failed."""
         core = self._core
         return core.close_rcvd is not None or core.has_failed or core.state is State.CLOSED
 
     @property
     def close_code_received(self) -> int | None:
-        """The code in the peer's close frame: 1005 where it named none, None before there is one."""
+        """The code in the peer's close frame, 1005 where that has none; None before it came."""
         close = self._core.close_rcvd
         return None if close is None else int(close.code)
 
@@ -206,15 +207,11 @@ class ServerFraming(Framing):
         *,
         is_text: bool,
         max_frame_bytes: int,
-        max_fragments: int = 64,
+        max_fragments: int = MAX_FRAGMENTS,
         control_frames_per_second: int = 20,
     ) -> None:
         super().__init__(
-            Side.SERVER,
-            is_text=is_text,
-            max_frame_bytes=max_frame_bytes,
-            max_fragments=max_fragments,
-            control_frames_per_second=control_frames_per_second,
+            Side.SERVER, is_text, max_frame_bytes, max_fragments, control_frames_per_second
         )
 
 
@@ -222,13 +219,7 @@ class ClientFraming(Framing):
     """A client's end, as `ClientHandshake` returns it. It masks what it sends."""
 
     def __init__(self, *, is_text: bool, max_frame_bytes: int) -> None:
-        super().__init__(
-            Side.CLIENT,
-            is_text=is_text,
-            max_frame_bytes=max_frame_bytes,
-            max_fragments=64,
-            control_frames_per_second=None,
-        )
+        super().__init__(Side.CLIENT, is_text, max_frame_bytes, MAX_FRAGMENTS, None)
         self._send = self._core.send_text if is_text else self._core.send_binary
 
     def send(self, message: bytes) -> None:

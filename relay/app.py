@@ -68,6 +68,7 @@ async def serve(config: Config, *, ports_file: Path | None = None) -> int:
         wall_clock=system.wall_clock,
     )
     report_crashes(telemetry)
+    system.share_the_interpreter_fairly()
     with ExitStack() as stack:
         environment = open_environment(
             config.store.path / STORE_DIRECTORY,

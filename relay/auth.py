@@ -5,8 +5,8 @@ Everything about a token is checked before anything of it is believed: its size,
 
     sub     the user                      required, an identifier
     device  the device                    an identifier; `default` where absent
-    exp     seconds since the epoch       required; from then on the token is worth nothing
-    nbf iat seconds since the epoch       not in the future, but for 30 s of clock skew
+    exp     seconds since the epoch       required; not in the past   ┐ but for 30 s
+    nbf iat seconds since the epoch       not in the future           ┘ of clock skew
     aud     the relay's audience          required, alone or in a list
     iss     the issuer                    as configured; not looked at where none is
     peers   whom the user may write to    a list; an entry ending in * is a prefix
@@ -63,7 +63,10 @@ class Peers:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a valid token says. `peers` None: the user may write to anyone."""
+    """What a valid token says. `peers` None: the user may write to anyone.
+
+    `expires_at_ms` may be past already, by less than the clock skew.
+    """
 
     user: UserId
     device: DeviceId
@@ -111,9 +114,10 @@ class Authenticator:
         answer_at = trio.current_time() + FAILURE_SECONDS
         try:
             return self.verify(token)
-        except UnauthenticatedError:
-            await trio.sleep_until(answer_at)
-            raise
+        except UnauthenticatedError as error:
+            failure = error
+        await trio.sleep_until(answer_at)
+        raise failure
 
     def verify(self, token: str | None) -> Identity:
         """The identity a token gives now.
@@ -129,7 +133,7 @@ class Authenticator:
             claims = self._signed_claims(token)
         except UnauthenticatedError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001
             # Whatever a decoder raises over hostile bytes is a token that does not verify; it must
             # not become distinguishable from any other.
             raise UnauthenticatedError("undecodable") from None
@@ -155,8 +159,7 @@ class Authenticator:
 
     def _check_times(self, claims: dict[str, object]) -> None:
         now_seconds = self._now_ms() / 1_000
-        expires_at = _integer(claims.get("exp"))
-        if expires_at <= now_seconds:
+        if _integer(claims.get("exp")) + CLOCK_SKEW_SECONDS <= now_seconds:
             raise UnauthenticatedError("expired")
         for name in ("nbf", "iat"):
             if name in claims and _integer(claims[name]) > now_seconds + CLOCK_SKEW_SECONDS:

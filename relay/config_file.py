@@ -8,7 +8,6 @@ import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 
 from relay.config import Config
@@ -45,7 +44,6 @@ def plain_toml(config: Config) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
-@cache
 def setting_meanings(section: type) -> dict[str, str]:
     """Setting → the text below it in the source: one place to say what it means."""
     body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]

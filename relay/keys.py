@@ -101,7 +101,7 @@ def _create(path: Path) -> None:
     except FileExistsError:
         pass  # another process was first: its key is the key
     finally:
-        os.unlink(temporary)
+        Path(temporary).unlink()
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -121,16 +121,20 @@ def _load(path: Path) -> OKPKey:
         content = file.read()
     try:
         key = JWKRegistry.import_key(json.decode(content, type=dict))
-        if not isinstance(key, OKPKey) or key.curve_name != "Ed25519" or not key.is_private:
-            raise ValueError
     except (DecodeError, JoseError, ValueError, TypeError, KeyError):
-        raise KeyFileError(
-            f"The signing key {path} does not hold a private Ed25519 key as a JWK.",
-            "The relay signs and verifies its own tokens with it.",
-            "Restore the file from a backup, or delete it to have a new key made.",
-        ) from None
+        raise _not_a_signing_key(path) from None
+    if not isinstance(key, OKPKey) or key.curve_name != "Ed25519" or not key.is_private:
+        raise _not_a_signing_key(path)
     key.ensure_kid()
     return key
+
+
+def _not_a_signing_key(path: Path) -> KeyFileError:
+    return KeyFileError(
+        f"The signing key {path} does not hold a private Ed25519 key as a JWK.",
+        "The relay signs and verifies its own tokens with it.",
+        "Restore the file from a backup, or delete it to have a new key made.",
+    )
 
 
 # ── what tokens are verified with ────────────────────────────────────────────────────────────
@@ -149,7 +153,7 @@ def verification_keys(
     candidates = [] if jwks_file is None else _load_jwks(jwks_file)
     for key in candidates:
         fitting = usable_algorithms(key, allowed)
-        if not fitting or key.get("use", "sig") != "sig":
+        if not fitting:
             continue
         if str(key.kid) in keys:
             raise KeyFileError(

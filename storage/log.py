@@ -22,6 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from ksmp.types import (
     ConversationKey,
     Epoch,
@@ -57,8 +59,7 @@ class InboxPlace(NamedTuple):
 # ── operations and their outcomes ────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(Struct, frozen=True, gc=False):
     """One record to append. `recorded` is `ksmp.codec.encode_recorded` of its envelope.
 
     `payload_digest` is 32 bytes that are equal for equal payloads: what tells a retry from a

@@ -53,7 +53,7 @@ def verify(path: Path) -> Verification:
         problems = structure_problems(path / DATA_FILE)
         if problems:
             # The engine trusts what it maps: a broken file is not handed to it.
-            return _damaged(problems)
+            return _damaged([f"structure: {problem}" for problem in problems])
         return _verify_content(path)
     finally:
         lock.release()

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
+from relay.app import STORE_DIRECTORY
 from relay.commands.loading import load
 from relay.exits import ExitCode
 from relay.system import new_epoch as fresh_epoch
@@ -36,7 +37,7 @@ def verify(
     json
         Print JSON on standard output.
     """
-    verification = verify_store(load(config, data=data).store.path)
+    verification = verify_store(load(config, data=data).store.path / STORE_DIRECTORY)
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(verification) + b"\n")
     else:
@@ -67,4 +68,4 @@ def new_epoch(*, data: Path | None = None, config: Path | None = None) -> None:
     config
         The TOML file that names the data directory.
     """
-    print(begin_new_epoch(load(config, data=data).store.path, fresh_epoch))
+    print(begin_new_epoch(load(config, data=data).store.path / STORE_DIRECTORY, fresh_epoch))

@@ -1,0 +1,1 @@
+"""From a listening socket to an authenticated WebSocket, and the bytes in between."""

@@ -10,7 +10,7 @@ is and whether there is room, are handed in.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -52,7 +52,7 @@ class Reception(Protocol[Who]):
         """
 
     def admit(self, who: Who, address: str) -> None:
-        """Whether there is room. Nothing is kept of it: `serve` follows without a checkpoint.
+        """Let the connection in. `serve` follows, without a checkpoint, and gives the place back.
 
         Raises:
             HandshakeRefusedError: `rate_limited`, `overloaded` or `draining`.
@@ -72,7 +72,7 @@ class Front(Generic[Who]):
         limits: TransportLimits,
         *,
         tls: ssl.SSLContext | None = None,
-        on_refused: Callable[[str], None] = lambda code: None,
+        on_refused: Callable[[str], None] = lambda _code: None,
     ) -> None:
         """`on_refused` is told the code of each refusal, for counting."""
         self._judge = judge
@@ -107,7 +107,6 @@ class Front(Generic[Who]):
             return
         transport = self._upgraded(stream, upgrade, rest)
         transport.flush()
-        # No checkpoint since `admit`: nobody else was admitted to the same place.
         await self._reception.serve(who, upgrade.codec, transport)
 
     def _upgraded(self, stream: ByteStream, upgrade: Upgrade, rest: bytes) -> WebSocketTransport:

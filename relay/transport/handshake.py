@@ -95,12 +95,15 @@ class Judge:
             default_port = _DEFAULT_PORTS.get(asking.scheme)
             if default_port is None or origin != f"{asking.scheme}://{asking.netloc}":
                 return False
+            if asking.username is not None:
+                return False
             if self._is_secure and asking.scheme != "https":
                 return False
-            same_host = asking.hostname is not None and asking.hostname == asked.hostname
-            return same_host and (asking.port or default_port) == (asked.port or default_port)
+            ports = (asking.port or default_port, asked.port or default_port)
         except ValueError:
             return False  # a port that is none
+        same_host = asking.hostname is not None and asking.hostname == asked.hostname
+        return same_host and ports[0] == ports[1]
 
 
 def acceptance(upgrade: Upgrade) -> bytes:
@@ -139,7 +142,7 @@ def _is_key(key: str) -> bool:
 
 
 def _negotiate(request: Request) -> tuple[Codec, str | None]:
-    """The first offered subprotocol that is known; JSON, with nothing to echo, if none is offered."""
+    """The first offered subprotocol that is known; where none is offered, JSON and no echo."""
     if not request.values("sec-websocket-protocol"):
         return JSON, None
     for offered in request.items("sec-websocket-protocol"):
@@ -154,7 +157,9 @@ def _token_of(request: Request) -> str | None:
     for value in request.values("authorization"):
         scheme, _, token = value.partition(" ")
         tokens.append(token.strip() if scheme.lower() == "bearer" else "")
-    for item in request.items("sec-websocket-protocol"):
-        if item.startswith(BEARER_ITEM):
-            tokens.append(item.removeprefix(BEARER_ITEM))
+    tokens += (
+        item.removeprefix(BEARER_ITEM)
+        for item in request.items("sec-websocket-protocol")
+        if item.startswith(BEARER_ITEM)
+    )
     return tokens[0] if len(tokens) == 1 else None

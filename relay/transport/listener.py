@@ -129,7 +129,7 @@ class Listener:
         """Meet one connection; nothing but a cancellation leaves this task."""
         try:
             await self._meet(stream, address)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._report_bugs(error)
         except BaseExceptionGroup as group:
             bugs, rest = group.split(Exception)

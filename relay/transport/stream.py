@@ -11,6 +11,7 @@ Both raise what Trio's streams raise: `BrokenResourceError` when the line is bro
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 import trio
@@ -81,21 +82,20 @@ class TcpStream(trio.abc.HalfCloseableStream):
     def __init__(self, connected: NonBlockingSocket) -> None:
         self._socket = connected
         self._is_closed = False
-        try:
+        with suppress(OSError):  # where the peer is gone already, reading will say so
             # A frame is one write: waiting to fill a segment would only delay it.
             connected.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-        except OSError:
-            pass  # the peer is gone already; reading will say so
 
     async def receive_some(self, max_bytes: int | None = RECEIVE_BYTES) -> bytes:
         """See `ByteStream`."""
-        await trio.lowlevel.checkpoint()
+        # Asking first would mostly be told no, by a system call and an exception.
         while True:
             self._require_open()
+            await trio.lowlevel.wait_readable(self._socket)
             try:
                 return self._socket.recv(max_bytes or RECEIVE_BYTES)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
+                continue
             except OSError as error:
                 raise trio.BrokenResourceError from error
 

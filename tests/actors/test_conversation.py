@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Coroutine, Generator
 from itertools import count
 from typing import Any
 
@@ -11,58 +9,27 @@ import pytest
 import trio
 
 from actors.conversation import Conversation
-from actors.inboxes import Inboxes
 from actors.letters import Letter, SendLetter
 from actors.limits import Limits
 from actors.router import Router
-from actors.supervisor import Backoff, Intensity
+from actors.supervisor import Intensity
 from ksmp.chain import chain_after, chain_base
 from ksmp.events import Error, Read, SendAck
 from ksmp.types import TimeMs, conversation_key
+from tests.actors.memory_log import MemoryLog
+from tests.actors.saboteur import Planted, Saboteur
 from tests.actors.world import (
     ALICE,
     BOB,
+    KEY,
     Client,
-    MemoryLog,
     SilentTelemetry,
+    World,
+    all_answered,
     envelope,
     read_letter,
     send_letter,
 )
-
-KEY = conversation_key(envelope().conversation_id, ALICE, BOB)
-
-
-class World:
-    """A router over a log in memory, with what the tests look at."""
-
-    def __init__(self, limits: Limits = Limits(), intensity: Intensity = Intensity()) -> None:
-        self.log = MemoryLog()
-        self.telemetry = SilentTelemetry()
-        self.inboxes = Inboxes(self.log, limits)
-        self.log.after_commit = self.inboxes.deliver
-        self.router = Router(
-            self.log,
-            self.inboxes,
-            limits,
-            wall_clock=lambda: TimeMs(1_000),
-            jitter=lambda: 0.5,
-            telemetry=self.telemetry,
-            intensity=intensity,
-            backoff=Backoff(),
-        )
-
-    async def start(self, nursery: trio.Nursery) -> None:
-        nursery.start_soon(self.log.run)
-        nursery.start_soon(self.router.run)
-        await self.router.started.wait()
-
-
-async def all_answered(letters: list[Letter]) -> None:
-    """Wait, on the mock clock, until every letter is answered."""
-    with trio.fail_after(1_000):
-        while any(letter.is_open for letter in letters):
-            await trio.sleep(0.01)
 
 
 def assert_whole(log: MemoryLog) -> None:
@@ -75,40 +42,6 @@ def assert_whole(log: MemoryLog) -> None:
         assert stored.chain == chain
     for user in (ALICE, BOB):
         assert log.inboxes.get(user, []) == [(KEY, record.server_seq) for record in records]
-
-
-class Planted(Exception):
-    """The failure that a test plants."""
-
-
-class Saboteur:
-    """Runs a coroutine and raises into it once, when it comes back from its n-th checkpoint."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    @types.coroutine
-    def run(self, victim: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                trap = victim.send(value) if error is None else victim.throw(error)
-            except StopIteration:
-                return
-            value, error = None, None
-            try:
-                value = yield trap
-            except BaseException as thrown:
-                error = thrown
-                continue
-            self.left -= 1
-            if self.left == 0:
-                error = Planted()
-
-    @property
-    def has_struck(self) -> bool:
-        return self.left <= 0
 
 
 @pytest.mark.trio

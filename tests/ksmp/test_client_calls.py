@@ -1,4 +1,4 @@
-"""Calls of the low-level client and their answers, against a scripted relay, on both loops."""
+"""Calls of the client and their answers, against a scripted relay, on both loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How connections of the low-level client begin and end, against a scripted relay, on both loops."""
+"""How connections of the client begin and end, against a scripted relay, on both loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `ksmp.websocket` promises: whole messages in order, and the right close code for the rest."""
+"""What `ksmp.websocket` promises: whole messages in order, the right close code for the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import struct
 
 import pytest
 from websockets.frames import Close, Frame, Opcode
+from websockets.utils import accept_key
 
 from ksmp.websocket import (
     ClientFraming,
@@ -89,9 +90,7 @@ def test_fragments_are_joined_and_a_ping_between_them_is_answered() -> None:
 def test_a_ping_inside_a_message_does_not_count_towards_the_message() -> None:
     framing = server()
     stream = (
-        frame(b"m" * LIMIT, fin=False)
-        + frame(b"p" * 125, Opcode.PING)
-        + frame(b"", Opcode.CONT)
+        frame(b"m" * LIMIT, fin=False) + frame(b"p" * 125, Opcode.PING) + frame(b"", Opcode.CONT)
     )
 
     assert framing.receive(stream, 0.0) == [b"m" * LIMIT]
@@ -108,8 +107,7 @@ def test_a_message_in_the_most_fragments_allowed_is_delivered() -> None:
 def test_fast_and_careful_paths_take_turns_without_losing_a_byte() -> None:
     framing = server()
     stream = b"".join(
-        frame(b"whole") + frame(b"in ", fin=False) + frame(b"parts", Opcode.CONT)
-        for _ in range(10)
+        frame(b"whole") + frame(b"in ", fin=False) + frame(b"parts", Opcode.CONT) for _ in range(10)
     )
 
     received = [message for byte in stream for message in framing.receive(bytes([byte]), 0.0)]
@@ -239,7 +237,9 @@ def test_a_close_is_answered_in_kind_and_nothing_after_it_is_delivered(
     payload: bytes, code: int
 ) -> None:
     framing = server()
-    stream = frame(b"last") + frame(payload, Opcode.CLOSE) + frame(b"late") + frame(b"", Opcode.PING)
+    stream = (
+        frame(b"last") + frame(payload, Opcode.CLOSE) + frame(b"late") + frame(b"", Opcode.PING)
+    )
 
     assert framing.receive(stream, 0.0) == [b"last"]
     assert framing.outgoing() == [bytes((0x88, len(payload))) + payload]
@@ -262,11 +262,10 @@ def test_after_our_close_messages_are_dropped_until_the_peer_closes_too() -> Non
     assert close_codes(framing.outgoing()) == [4409]
     assert framing.receive(whole[5:] + frame(b"", Opcode.PING) * 100, 0.0) == []
     assert framing.outgoing() == []
-    assert not framing.is_finished
-
+    was_finished = framing.is_finished
     framing.receive(frame(struct.pack("!H", 4409), Opcode.CLOSE), 0.0)
 
-    assert framing.is_finished
+    assert (was_finished, framing.is_finished) == (False, True)
     assert framing.close_code_received == 4409
     assert framing.outgoing() == []
 
@@ -297,21 +296,21 @@ def test_nothing_is_logged_even_at_debug(caplog: pytest.LogCaptureFixture) -> No
 
 # ── the client ───────────────────────────────────────────────────────────────────────────────
 
-REQUEST = {
-    "host": "relay.example",
-    "port": 8765,
-    "is_secure": False,
-    "path": "/ksmp/v3",
-    "subprotocol": "ksmpv3.msgpack",
-    "is_text": False,
-    "token": "a.b.c",
-    "max_frame_bytes": 100_000,
-}
+
+def new_handshake() -> ClientHandshake:
+    return ClientHandshake(
+        host="relay.example",
+        port=8765,
+        is_secure=False,
+        path="/ksmp/v3",
+        subprotocol="ksmpv3.msgpack",
+        is_text=False,
+        token="a.b.c",
+        max_frame_bytes=100_000,
+    )
 
 
 def accept_header(request: bytes) -> bytes:
-    from websockets.utils import accept_key
-
     key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
     return accept_key(key.decode()).encode()
 
@@ -329,7 +328,7 @@ def acceptance(request: bytes, **changed: bytes) -> bytes:
 
 
 def test_client_asks_for_the_subprotocol_with_its_token() -> None:
-    request = ClientHandshake(**REQUEST).request
+    request = new_handshake().request
 
     assert request.startswith(b"GET /ksmp/v3 HTTP/1.1\r\n")
     assert b"\r\nHost: relay.example:8765\r\n" in request
@@ -340,19 +339,17 @@ def test_client_asks_for_the_subprotocol_with_its_token() -> None:
 
 @pytest.mark.parametrize("step", [1, 1_000])
 def test_what_follows_the_acceptance_belongs_to_the_connection(step: int) -> None:
-    handshake = ClientHandshake(**REQUEST)
+    handshake = new_handshake()
     answer = acceptance(handshake.request)
     stream = answer + b"\x82\x05hello"
 
-    for start in range(0, len(stream), step):
-        opened = handshake.receive(stream[start : start + step])
-        if opened is not None:
-            framing, rest = opened
-            break
-    rest += stream[start + step :]
+    taken, opened = 0, None
+    while opened is None:
+        opened = handshake.receive(stream[taken : taken + step])
+        taken += step
+    framing, rest = opened
 
-    assert isinstance(framing, ClientFraming)
-    assert framing.receive(rest, 0.0) == [b"hello"]
+    assert framing.receive(rest + stream[taken:], 0.0) == [b"hello"]
 
 
 REFUSALS = {
@@ -366,7 +363,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("changed", "status"), REFUSALS.values(), ids=REFUSALS)
 def test_client_refuses_an_acceptance_that_is_none(changed: dict[str, bytes], status: int) -> None:
-    handshake = ClientHandshake(**REQUEST)
+    handshake = new_handshake()
 
     with pytest.raises(UpgradeRefusedError) as refused:
         handshake.receive(acceptance(handshake.request, **changed))
@@ -375,7 +372,7 @@ def test_client_refuses_an_acceptance_that_is_none(changed: dict[str, bytes], st
 
 
 def test_client_reports_status_and_body_of_a_refusal() -> None:
-    handshake = ClientHandshake(**REQUEST)
+    handshake = new_handshake()
     body = b'{"type":"ksmpv3.error"}'
     answer = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
@@ -385,13 +382,18 @@ def test_client_reports_status_and_body_of_a_refusal() -> None:
     assert (refused.value.status, refused.value.body) == (401, body)
 
 
-@pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", b"HTTP/1.1 101 Sw", b"\x16\x03\x01\x02\x00\n"])
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-x\r\n", b"HTTP/1.1 101 Sw", b"\x16\x03\x01\x02\x00\n"]
+)
 def test_client_survives_what_is_not_http(answer: bytes) -> None:
-    handshake = ClientHandshake(**REQUEST)
+    handshake = new_handshake()
 
-    with pytest.raises(UpgradeRefusedError) as refused:
+    def receive_all() -> None:
         handshake.receive(answer)
         handshake.receive(b"")
+
+    with pytest.raises(UpgradeRefusedError) as refused:
+        receive_all()
 
     assert refused.value.status == 0
 

@@ -286,9 +286,22 @@ def test_the_configuration_shown_loads_as_itself(tmp_path):
         ("server.port = 1\n", 1),
         ("[log]\nport = 1\n[server]\nport = 1\n", 4),
         ("server = { port = 1 }\n", 1),
-        ('[server]\nhost = """\nport = 1\n"""\nport = 2\n', 5),
+        ('[server]\nhost = """\nx\nport = 1\n"""\nport = 2\n', 6),
         ("[log]\nlevel = 1\n", None),
     ],
 )
 def test_the_line_of_a_setting_is_found_however_it_is_written(text, line):
     assert line_of(text, "server", "port") == line
+
+
+def test_the_documentation_has_every_setting_with_its_default_and_meaning():
+    documentation = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    special = {"path": "the user's data directory", "max_frame_bytes": "`0`"}
+    plain = plain_toml(Config()).splitlines()
+    defaults = {name: value for name, _, value in (line.partition(" = ") for line in plain)}
+
+    for name, section in SECTIONS.items():
+        assert f"\n## [{name}]\n\n{section.__doc__}\n" in documentation
+        for key, meaning in setting_meanings(section).items():
+            default = f"`{defaults[key]}`" if key in defaults else ""
+            assert f"\n| `{key}` | {special.get(key, default)} | {meaning} |\n" in documentation

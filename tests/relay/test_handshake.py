@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Collection
 
 import pytest
 
@@ -32,7 +33,7 @@ HEADERS = {
 def request(
     line: str = "GET /ksmp/v3 HTTP/1.1",
     *more: tuple[str, str],
-    without: tuple[str, ...] = (),
+    without: Collection[str] = (),
     **changed: str,
 ) -> bytes:
     """A good request, but for what is changed; `Sec_WebSocket_Key` names `Sec-WebSocket-Key`."""
@@ -100,7 +101,9 @@ def test_nothing_is_echoed_where_no_subprotocol_was_offered() -> None:
         (["", "ksmpv3.json", ""], JSON),
     ],
 )
-def test_the_first_offered_subprotocol_that_is_known_is_chosen(items: list[str], codec: object) -> None:
+def test_the_first_offered_subprotocol_that_is_known_is_chosen(
+    items: list[str], codec: object
+) -> None:
     upgrade = judged(offering(*items))
 
     assert upgrade.codec is codec
@@ -185,7 +188,7 @@ REFUSED = {
         "bad_request",
     ),
     "a key that is not base64": (request(Sec_WebSocket_Key="!" * 24), "bad_request"),
-    "a key with loose bits": (request(Sec_WebSocket_Key=KEY[:-3] + "9=="), "bad_request"),
+    "a key without padding": (request(Sec_WebSocket_Key=KEY[:-2]), "bad_request"),
     "a bad key and no upgrade": (
         request(Sec_WebSocket_Key="x", without=("Upgrade",)),
         "bad_request",
@@ -322,7 +325,7 @@ LISTED = frozenset({"https://App.example", "https://other.example:8443"})
         ("http://relay.example.evil", "relay.example", frozenset(), False, False),
         ("http://evil.example:8765", "relay.example:8765", frozenset(), False, False),
         ("http://relay.example:8765/", "relay.example:8765", frozenset(), False, False),
-        ("http://x@relay.example:8765", "relay.example:8765", frozenset(), False, True),
+        ("http://x@relay.example:8765", "relay.example:8765", frozenset(), False, False),
         ("relay.example:8765", "relay.example:8765", frozenset(), False, False),
         ("http://relay.example:port", "relay.example:port", frozenset(), False, False),
         ("null", "relay.example:8765", frozenset(), False, False),
@@ -369,7 +372,9 @@ CREDENTIALS = {
 
 
 @pytest.mark.parametrize(("raw", "token"), CREDENTIALS.values(), ids=CREDENTIALS)
-def test_exactly_one_credential_counts_and_it_is_never_echoed(raw: bytes, token: str | None) -> None:
+def test_exactly_one_credential_counts_and_it_is_never_echoed(
+    raw: bytes, token: str | None
+) -> None:
     upgrade = judged(raw)
 
     assert upgrade.token == token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ksmp.types import GlobalInboxSeq, ServerSeq, UserId
+from ksmp.types import GlobalInboxSeq, ServerSeq, TimeMs, UserId
 from storage.environment import Environment
 from storage.log import (
     Appended,
@@ -26,6 +27,7 @@ from storage.log import (
     Page,
     ReadHead,
     ReadMarked,
+    ReadPosition,
     ReadStatePage,
     SequenceConflict,
 )
@@ -61,10 +63,12 @@ def place(seq: int) -> InboxPlace:
     return InboxPlace(GlobalInboxSeq(seq), GlobalInboxSeq(seq - 1))
 
 
+def position(seq: int, at: int) -> ReadPosition:
+    return ReadPosition(ServerSeq(seq), TimeMs(at))
+
+
 def page(environment: Environment, user: str) -> Page:
-    found = Reader(environment).page(
-        UserId(user), GlobalInboxSeq(0), GlobalInboxSeq(10**6), 10**6
-    )
+    found = Reader(environment).page(UserId(user), GlobalInboxSeq(0), GlobalInboxSeq(10**6), 10**9)
     assert isinstance(found, Page)
     return found
 
@@ -133,9 +137,7 @@ def test_known_key_is_answered_with_its_first_record_and_stores_nothing(
     )
 
     old = first.records[1]
-    expected = KnownKey(
-        old.server_seq, old.server_received_at_ms, old.chain, old.payload_digest
-    )
+    expected = KnownKey(old.server_seq, old.server_received_at_ms, old.chain, old.payload_digest)
     assert outcomes[1] == KnownKeys({1: expected})
     assert len(page(environment, "ann").rows) == 2
 
@@ -204,10 +206,10 @@ def test_read_position_is_a_maximum_and_the_private_one_is_kept_apart(
     )
 
     assert outcomes[1:] == [
-        ReadMarked((1, 10), (1, 10), True, True),
-        ReadMarked((3, 11), (1, 10), True, False),
-        ReadMarked((3, 11), (2, 12), False, True),
-        ReadMarked((3, 11), (2, 12), False, False),
+        ReadMarked(position(1, 10), position(1, 10), True, True),
+        ReadMarked(position(3, 11), position(1, 10), True, False),
+        ReadMarked(position(3, 11), position(2, 12), False, True),
+        ReadMarked(position(3, 11), position(2, 12), False, False),
         NoSuchRecord(),
     ]
 
@@ -224,7 +226,7 @@ def test_low_free_space_refuses_what_is_new_and_answers_what_is_known(
     one.transact([first, mark(ANN_BOB, "bob", 1)])
     free[0] = DEFAULT_MIN_FREE_BYTES - 1
     new = append(ANN_BOB, head_after(first), [Sent("ann", "k3")])
-    batch = [
+    batch: list[Operation] = [
         new,
         append(ANN_BOB, head_after(first), [Sent("ann", "k1")]),
         append(ANN_BOB, base(ANN_BOB), [Sent("ann", "k4")]),
@@ -249,7 +251,7 @@ def test_map_grows_by_itself_and_the_batch_is_stored_once(tmp_path: Path) -> Non
         outcomes = one.transact([new, mark(ANN_BOB, "bob", 20)])
 
         assert isinstance(outcomes[0], Appended)
-        assert len(Reader(environment).page(BOB, GlobalInboxSeq(0), GlobalInboxSeq(99), 10**9).rows) == 20
+        assert len(page(environment, "bob").rows) == 20
     assert verify(tmp_path / "store").problems == []
 
 
@@ -269,6 +271,31 @@ def test_map_that_cannot_grow_is_full_and_known_keys_are_still_answered(
         assert kinds == [Full, KnownKeys]
         monkeypatch.undo()
         assert isinstance(one.transact([large])[0], Appended)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_commit_adds_no_more_pages_than_were_reserved_for_it(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    keys = [conversation(f"user{n}", f"user{n + 1}") for n in range(20)]
+    heads = {key: base(key) for key in keys}
+    reserved: list[int] = []
+    with opened(tmp_path / "store", map_size_bytes=1 << 28) as environment:
+        environment.reserve = reserved.append  # type: ignore[assignment, method-assign]
+        one = writer(environment)
+        last_page = environment._env.info()["last_pgno"]
+        for _ in range(40):
+            batch: list[Operation] = []
+            for key in chance.sample(keys, chance.randint(1, 20)):
+                size = chance.choice([50, 300, 2_000, 20_000, 300_000])
+                name = f"{chance.getrandbits(64):x}" * chance.randint(1, 4)
+                sends = [Sent(key.low, f"{name}-{n}", bytes(size)) for n in range(8)]
+                new = append(key, heads[key], sends)
+                heads[key] = head_after(new)
+                batch += [new, mark(key, key.high, heads[key].server_seq)]
+            assert all(isinstance(outcome, Appended) for outcome in one.transact(batch)[::2])
+            added = environment._env.info()["last_pgno"] - last_page
+            last_page += added
+            assert added <= reserved.pop()
 
 
 # ── everything, against the model ────────────────────────────────────────────────────────────
@@ -311,6 +338,14 @@ def resolve(model: Model, wish: tuple, at: int) -> Operation:
     raise AssertionError(wish)
 
 
+def plenty() -> int:
+    return PLENTY
+
+
+def no_space() -> int:
+    return 0
+
+
 def agree(model: Model, environment: Environment) -> None:
     reader = Reader(environment)
     for user in ("ann", "bob", "carl"):
@@ -323,7 +358,7 @@ def agree(model: Model, environment: Environment) -> None:
             assert set(found.states) == model.read_states(owner, stored_from)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     batches=st.lists(
         st.tuples(st.lists(wishes(), min_size=1, max_size=8), st.integers(0, 9)),
@@ -340,14 +375,14 @@ def test_any_batches_have_the_outcomes_of_the_model(batches: list) -> None:
             # Reopened for each, so that nothing is known from memory.
             with opened(path) as environment:
                 model.is_full = chance == 0
-                free = 0 if model.is_full else PLENTY
+                free_bytes = no_space if model.is_full else plenty
                 operations, expected = [], []
                 for wish in batch:
                     at += 1
                     operations.append(resolve(model, wish, at))
                     expected.append(model.decide(operations[-1]))
 
-                outcomes = Writer(environment, lambda: free).transact(operations)
+                outcomes = Writer(environment, free_bytes).transact(operations)
 
                 assert outcomes == expected
                 agree(model, environment)

@@ -157,20 +157,28 @@ class Peer:
 
 
 @asynccontextmanager
-async def connected(url: str, token: str, user: str, codec: Codec = MSGPACK) -> AsyncIterator[Peer]:
+async def connected(
+    address: tuple[str, int], token: str, user: str, codec: Codec = MSGPACK
+) -> AsyncIterator[Peer]:
     """A client that has received `ksmpv3.connected`, closed on leaving."""
-    async with trio_websocket.open_websocket_url(
-        url,
-        subprotocols=[codec.subprotocol],
-        extra_headers=[(b"Authorization", b"Bearer " + token.encode())],
-        message_queue_size=10_000,
-        connect_timeout=ANSWER_SECONDS,
-        disconnect_timeout=ANSWER_SECONDS,
-    ) as websocket:
+    # The stream is ours, because the library leaves it open where the relay closes first.
+    async with await trio.open_tcp_stream(*address) as stream, trio.open_nursery() as nursery:
+        with trio.fail_after(ANSWER_SECONDS):
+            websocket = await trio_websocket.wrap_client_stream(
+                nursery,
+                stream,
+                f"{address[0]}:{address[1]}",
+                "/ksmp/v3",
+                subprotocols=[codec.subprotocol],
+                extra_headers=[(b"Authorization", b"Bearer " + token.encode())],
+                message_queue_size=10_000,
+            )
         peer = Peer(websocket, user, codec)
         peer.connected = await peer.receive()
         assert peer.connected["type"] == "ksmpv3.connected"
         yield peer
+        with trio.fail_after(ANSWER_SECONDS):
+            await websocket.aclose()
 
 
 class SyncPeer:

@@ -29,7 +29,7 @@ class Clients(NamedTuple):
     ) -> AbstractAsyncContextManager[clients.Peer]:
         """A trio-websocket client, connected on entering."""
         token = token or self.issuer.token(user, device)
-        return clients.connected(self.relay.url, token, user, codec)
+        return clients.connected(self.relay.address, token, user, codec)
 
     def connect_raw(
         self, user: str | None = None, codec: Codec = JSON, *, device: str = "default"

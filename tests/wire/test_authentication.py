@@ -165,6 +165,12 @@ async def test_token_command_prints_tokens_that_the_running_relay_accepts(client
             assert 0 < peer.connected["tokenExpiresAtMs"] - _now() * 1000 <= 601_000
 
 
+def test_token_that_expired_within_the_clock_skew_is_accepted(client: Clients) -> None:
+    for late, status in ((10, 101), (60, 401)):
+        token = client.issuer.token(fresh("user"), exp=_now() - late)
+        assert client.request(token).status == status
+
+
 def test_issuer_and_audience_are_checked_where_configured(start: StartRelay) -> None:
     strict = start(auth__issuer="https://id.example", auth__audience="our-relay")
     good = {"iss": "https://id.example", "aud": "our-relay"}

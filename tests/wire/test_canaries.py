@@ -117,9 +117,10 @@ async def test_no_canary_is_emitted_by_a_relay_that_logs_everything(start: Start
         await _talk(own, codec)
     async with own.connect(ALICE, token=token) as peer:
         await peer.tell({"type": "ksmpv3.auth", "token": refresh})
-        await peer.receive()
+        assert (await peer.receive())["type"] == "ksmpv3.auth.ok"
+    async with own.connect(ALICE, token=token) as peer:
         await peer.tell({"type": "ksmpv3.auth", "token": refresh[:-8] + "AAAAAAAA"})
-        await peer.close_code()
+        assert await peer.close_code() == 4401
     await trio.to_thread.run_sync(_break_frames, own)
     await trio.to_thread.run_sync(_break_handshakes, own, token)
     async with own.connect(ALICE, token=token) as peer:

@@ -160,7 +160,7 @@ JSON_TABLE = [
     Bad("lone high surrogate", r'{"type":"ksmpv3.ping","nonce":"\ud800"}'),
     Bad("lone low surrogate", r'{"type":"ksmpv3.ping","nonce":"\udc00"}'),
     Bad("100,000 arrays deep", "[" * 100_000),
-    Bad("100,000 objects deep", '{"x":' * 100_000),
+    Bad("50,000 objects deep", '{"x":' * 50_000),
     *(
         Bad(f"{text[:9]} for clientCreatedAtMs", _json_created(text))
         for text in ("1e3", "1E3", "NaN", "Infinity", "-Infinity", "01", "+1", "0x1", "9" * 5_000)

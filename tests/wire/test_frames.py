@@ -56,6 +56,11 @@ TABLE = [
     Broken("binary for JSON", 1003, frame(BINARY, PING_TEXT)),
     Broken("text for MessagePack", 1003, frame(TEXT, PING_TEXT), MSGPACK),
     Broken("not UTF-8", 1007, frame(TEXT, b'{"type":"\xff"}')),
+    Broken(
+        "not UTF-8 over two fragments",
+        1007,
+        frame(TEXT, b'{"type":"\xc3', fin=False) + frame(CONTINUATION, b'\x28"}'),
+    ),
     Broken("overlong UTF-8", 1007, frame(TEXT, b'{"type":"\xc0\xaf"}')),
     Broken("encoded surrogate", 1007, frame(TEXT, b'{"type":"\xed\xa0\x80"}')),
     Broken("2^62 bytes declared", 1009, frame_head(TEXT, 2**62)),
@@ -129,6 +134,13 @@ def test_ping_is_answered_with_its_payload_between_the_fragments_of_a_message(
         assert answer is not None
         assert (answer.first_byte, answer.payload) == (0x80 | PONG, b"p" * 125)
         socket.send(frame(CONTINUATION, PING_TEXT[9:]))
+        assert socket.event()["type"] == "ksmpv3.pong"
+
+
+def test_event_that_arrives_byte_by_byte_is_one_event(client: Clients) -> None:
+    with client.connect_raw() as socket:
+        for byte in frame(TEXT, PING_TEXT):
+            socket.send(bytes([byte]))
         assert socket.event()["type"] == "ksmpv3.pong"
 
 

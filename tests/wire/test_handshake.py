@@ -248,6 +248,32 @@ def test_good_handshake_is_switched_and_echoes_the_codec_alone(
     assert b"sec-websocket-extensions" not in response.headers
 
 
+@pytest.mark.parametrize(
+    ("without", "extra"),
+    [
+        ((b"Connection",), ((b"Connection", b"keep-alive, upgrade"),)),
+        ((b"Upgrade",), ((b"Upgrade", b"WebSocket"),)),
+        ((b"Host", b"Upgrade"), ((b"hOST", b"relay.example"), (b"UPGRADE", b"websocket"))),
+        ((), ((b"Sec-WebSocket-Extensions", b"x-unknown; a=1, permessage-deflate"),)),
+        ((), ((b"Content-Length", b"0"),)),
+        ((), tuple((b"X-Proxy-%d" % n, b"x" * 50) for n in range(30))),
+    ],
+    ids=["list", "case", "names", "extensions", "no body", "many headers"],
+)
+def test_handshake_written_in_another_way_is_accepted(
+    without: tuple[bytes, ...], extra: tuple[tuple[bytes, bytes], ...], client: Clients
+) -> None:
+    token = client.issuer.token(fresh("user"))
+    assert client.request(token, without=without, extra=list(extra)).status == 101
+
+
+def test_scheme_of_the_credential_is_not_case_sensitive(client: Clients) -> None:
+    token = client.issuer.token(fresh("user")).encode()
+    for scheme in (b"bearer", b"BEARER"):
+        header = (b"Authorization", scheme + b" " + token)
+        assert client.request(None, extra=[header]).status == 101
+
+
 def test_no_offer_means_json_and_nothing_echoed(client: Clients) -> None:
     sent = raw.request(
         raw.host_of(client.relay.address),

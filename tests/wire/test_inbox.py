@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from tests.wire.chain import assert_chained, chain_base
 from tests.wire.codecs import JSON, MSGPACK, Codec, Event
 from tests.wire.connecting import Clients
-from tests.wire.messages import envelope, fresh, send
+from tests.wire.messages import envelope, fresh, resume, send
+from tests.wire.raw import message
 
 pytestmark = pytest.mark.trio
 
@@ -152,3 +154,23 @@ async def test_replay_equals_live_byte_for_byte(
     for _ in range(2):
         async with client.connect(bob, live_codec) as again:
             assert [frame.raw for frame in (await again.resume(0))[:-1]] == seen_live
+
+
+async def test_client_that_stops_reading_holds_up_nobody_and_misses_nothing(
+    client: Clients, pair: Pair
+) -> None:
+    alice, bob = pair
+    large = {"conversationId": "talk", "ciphertext": bytes(200_000)}
+    sent = [envelope(alice, bob, **large) for _ in range(60)]
+    with client.connect_raw(bob, device="stuck") as stuck:
+        stuck.send(message(JSON.encode(resume(0))))
+        async with client.connect(alice) as sender, client.connect(bob) as other:
+            await other.resume(0)
+            for each in sent:
+                await sender.send(each)
+            frames = [frame.event for frame in await other.frames(len(sent))]
+        received = await trio.to_thread.run_sync(
+            lambda: [stuck.event() for _ in range(len(sent) + 1)]
+        )
+    assert_linked(frames)
+    assert [event for event in received if event["type"] == "ksmpv3.inbox.frame"] == frames

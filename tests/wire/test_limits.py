@@ -86,5 +86,7 @@ async def test_sending_at_far_more_than_ten_times_the_rate_is_cut_off(slow: Clie
         socket.send(*flood)
         events, code = await trio.to_thread.run_sync(socket.events_until_close)
     assert code == 4429
+    # Acks may be lost with the connection; nothing is answered otherwise than in time.
     codes = {event.get("code", event["type"]) for event in events}
-    assert codes == {"ksmpv3.send.ack", "rate_limited"}
+    assert "rate_limited" in codes
+    assert codes <= {"ksmpv3.send.ack", "rate_limited"}

@@ -203,6 +203,20 @@ async def test_pipelined_sends_are_numbered_in_their_order(
     assert [ack["serverSeq"] for ack in acks] == list(range(1, 101))
 
 
+async def test_two_devices_sending_at_once_share_one_numbering(client: Clients, pair: Pair) -> None:
+    alice, bob = pair
+    mine = [envelope(alice, bob, conversationId="talk") for _ in range(100)]
+    async with client.connect(alice) as one, client.connect(alice, device="tablet") as two:
+        for first, second in zip(mine[::2], mine[1::2], strict=True):
+            await one.tell(send(first))
+            await two.tell(send(second))
+        by_one = [(await one.answer_about(each)).event["serverSeq"] for each in mine[::2]]
+        by_two = [(await two.answer_about(each)).event["serverSeq"] for each in mine[1::2]]
+    assert by_one == sorted(by_one)
+    assert by_two == sorted(by_two)
+    assert sorted(by_one + by_two) == list(range(1, 101))
+
+
 async def test_refused_send_takes_no_number(client: Clients, pair: Pair) -> None:
     alice, bob = pair
     first = envelope(alice, bob)

@@ -139,14 +139,14 @@ def nervous(start: StartRelay) -> Clients:
 
 
 def test_silence_is_broken_by_a_ping_and_ends_with_4408(nervous: Clients) -> None:
+    begun = time.monotonic()
     with nervous.connect_raw() as socket:
-        begun = time.monotonic()
         asked = socket.frame()
         assert asked is not None
         assert asked.opcode == PING
-        assert time.monotonic() - begun >= KEEPALIVE_SECONDS * 0.5
+        assert time.monotonic() - begun >= KEEPALIVE_SECONDS
         assert socket.close_code() == 4408
-        assert time.monotonic() - begun >= KEEPALIVE_SECONDS * 1.5
+        assert time.monotonic() - begun >= 2 * KEEPALIVE_SECONDS
 
 
 def test_client_that_answers_pings_stays_connected(nervous: Clients) -> None:

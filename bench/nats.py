@@ -1,0 +1,180 @@
+"""The load on a nats-server, in the shape of `bench.generator`: the other side of the comparison.
+
+Run as a process of its own (`python -m bench.nats`, a `bench.plan.Plan` on standard input). The
+client protocol is spoken directly, for the same reason for which the other generator is lean.
+
+Each pair is one subject of a JetStream stream kept in files, each user is one connection. There is
+one stream, or a few over which the pairs are spread. A send is a publish with a `Nats-Msg-Id`, so
+that a retry is stored once; its ack is JetStream's.
+The other side gets it live, in one of two ways (`Plan.delivery`):
+
+    consumer   each user has a push consumer on the subject, configured as client libraries
+               configure their ordered consumers: what arrives is stored, gaps can be replayed
+    core       each user subscribes to the subject itself: faster, for what arrives may not be
+               stored yet, or ever, and what is missed is missed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from bench.meter import Meter
+from bench.nats_connection import NatsConnection
+from bench.order import OrderCounts
+from bench.plan import Plan
+from bench.process import LoadError, run_process
+
+CONNECTING_AT_ONCE: Final = 64
+MAX_CONSUMERS: Final = 100_000
+"""Per stream; said, because the server's default is 1,000."""
+
+
+def main() -> None:
+    """Run the plan on standard input."""
+    run_process(NatsLoad)
+
+
+class NatsLoad:
+    """Pairs of connections, each pair on a subject of its own."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.meter = Meter()
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._plan = plan
+        self._users = [
+            _NatsUser(number // 2, number % 2, plan, self.meter, self._fail)
+            for number in range(len(plan.credentials))
+        ]
+
+    async def connect(self, connected: Callable[[int], None]) -> None:
+        """See `bench.process.Load`."""
+        where = urlsplit(self._plan.url)
+        if where.hostname is None or where.port is None:
+            raise LoadError("the server's URL names no host and port")
+        address = where.hostname, where.port
+        count = itertools.count(1)
+        slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
+
+        async def connect_one(user: _NatsUser) -> None:
+            async with slots:
+                await user.connect(*address)
+                await user.create_stream()
+                await user.listen()
+            connected(next(count))
+
+        await asyncio.gather(*(connect_one(user) for user in self._users))
+
+    def start(self) -> None:
+        """See `bench.process.Load`."""
+        for user in self._users:
+            user.fill_window()
+
+    def order(self) -> OrderCounts:
+        """Nothing is checked here; the comparison is of speed alone."""
+        return OrderCounts()
+
+    def close(self) -> None:
+        """See `bench.process.Load`."""
+        for user in self._users:
+            user.close()
+
+    def _fail(self, reason: str) -> None:
+        if not self.failure.done():
+            self.failure.set_exception(LoadError(reason))
+
+
+class _NatsUser:
+    """One user, one connection, one subject shared with the peer; a closed loop of publishes."""
+
+    def __init__(
+        self, pair: int, side: int, plan: Plan, meter: Meter, fail: Callable[[str], None]
+    ) -> None:
+        self._stream = f"dm-{pair % plan.streams}"
+        self._subject = f"{self._stream}.{pair}"
+        self._name = f"{pair}-{side}"
+        self._message_prefix = f"{pair}.{side}."
+        self._peer_prefix = f"{pair}.{1 - side}."
+        self._in_flight = plan.in_flight
+        self._is_core = plan.delivery == "core"
+        self._ciphertext = os.urandom(plan.size)
+        self._meter = meter
+        self._sent = itertools.count(1)
+        self._connection = NatsConnection(self._take_ack, self._take_message, fail)
+
+    async def connect(self, host: str, port: int) -> None:
+        """Connect; where subscriptions are on the subject itself, without one's own messages."""
+        await self._connection.connect(host, port, self._name, hears_itself=not self._is_core)
+
+    async def create_stream(self) -> None:
+        """The stream that keeps the conversation; the same again changes nothing."""
+        configuration = {
+            "name": self._stream,
+            "subjects": [f"{self._stream}.*"],
+            "storage": "file",
+            "retention": "limits",
+            "max_consumers": MAX_CONSUMERS,
+        }
+        await self._request(f"$JS.API.STREAM.CREATE.{self._stream}", configuration)
+
+    async def listen(self) -> None:
+        """Have the conversation delivered from now on."""
+        if self._is_core:
+            self._connection.subscribe(self._subject)
+            await self._connection.ping()
+            return
+        self._connection.subscribe(f"deliver.{self._name}")
+        configuration = {
+            "deliver_subject": f"deliver.{self._name}",
+            "deliver_policy": "new",
+            "filter_subject": self._subject,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "flow_control": True,
+            "idle_heartbeat": 5_000_000_000,
+        }
+        name = f"user-{self._name}"
+        await self._request(
+            f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}.{self._subject}",
+            {"stream_name": self._stream, "config": configuration | {"name": name}},
+        )
+
+    def fill_window(self) -> None:
+        """Publish until `in_flight` are unacked."""
+        for _ in range(self._in_flight):
+            self._publish_next()
+        self._connection.flush()
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._connection.close()
+
+    async def _request(self, subject: str, request: dict[str, object]) -> None:
+        answer = json.loads(await self._connection.request(subject, json.dumps(request).encode()))
+        if "error" in answer:
+            raise LoadError(f"nats-server refused: {answer['error'].get('description')}")
+
+    def _publish_next(self) -> None:
+        message_id = f"{self._message_prefix}{next(self._sent)}"
+        self._meter.note_sent(message_id)
+        self._connection.publish(self._subject, message_id, self._ciphertext)
+
+    def _take_ack(self, message_id: str) -> None:
+        self._meter.note_acked(message_id)
+        if self._meter.is_sending:
+            self._publish_next()
+
+    def _take_message(self, message_id: str) -> None:
+        if message_id.startswith(self._peer_prefix):
+            self._meter.note_delivered(message_id)
+
+
+if __name__ == "__main__":
+    main()

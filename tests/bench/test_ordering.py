@@ -1,0 +1,191 @@
+"""The ordering benchmark, run as people run it, against relays as people run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench.cli
+from bench.beside_nats import Side, comparison
+from bench.latency import Latencies, Percentiles
+from bench.order import OrderCounts
+from bench.ordering import OrderingReport, Shape
+from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
+
+SHORT = ("--seconds", "0.5", "--warm-up", "0.1", "--size", "64", "--json")
+
+
+def ordering(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, "bench", "ordering", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def report_of(finished: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def test_it_loads_a_relay_of_its_own_and_finds_its_order_unbroken() -> None:
+    finished = ordering("--pairs", "3", "--in-flight", "4", *SHORT)
+    report = report_of(finished)
+
+    assert "limits lifted" in finished.stderr
+    assert report["acked_per_s"] > 0
+    assert report["delivered_per_s"] > 0
+    for latency in (report["ack_ms"], report["delivery_ms"]):
+        assert 0 < latency["p50"] <= latency["p99"] <= latency["p999"]
+    # Each message is checked at both of its receivers.
+    assert report["order"]["checked"] >= 2 * 0.5 * report["acked_per_s"]
+    faults = {name: count for name, count in report["order"].items() if name != "checked"}
+    assert faults == {"gaps": 0, "duplicates": 0, "reordered": 0, "chain_breaks": 0}
+    assert (report["unanswered"], report["rate_limited"]) == (0, 0)
+    assert report["relay_cpu"] > 0
+
+
+def test_a_relay_that_runs_already_is_measured_within_its_limits(tmp_path: Path) -> None:
+    limits = {"KSMP_LIMITS__SENDS_PER_SECOND": "50", "KSMP_LIMITS__SENDS_BURST": "5"}
+    users = ["a", "b", "c", "d"]
+    with RelayProcess(tmp_path, limits) as relay:
+        tokens = tmp_path / "tokens"
+        tokens.write_text("\n".join(relay.tokens(users)))
+        address = ("--url", relay.url, "--tokens", str(tokens))
+        first = report_of(ordering("--pairs", "2", "--in-flight", "8", *SHORT, *address))
+        again = report_of(ordering("--pairs", "2", "--in-flight", "1", *SHORT, *address))
+
+    assert first["rate_limited"] > 0
+    for report in (first, again):
+        assert report["order"]["checked"] > 0
+        assert sum(report["order"].values()) == report["order"]["checked"]
+
+
+@pytest.mark.parametrize(
+    "arguments,code,said",
+    [
+        (("--url", "ws://127.0.0.1:1"), 2, "belong together"),
+        (("--url", "ws://127.0.0.1:1", "--tokens", "{tokens}", "--pairs", "2"), 1, "4 tokens"),
+        (("--url", "ws://127.0.0.1:1", "--tokens", "{tokens}", "--pairs", "1"), 1, "not a token"),
+        (("--pairs", "0"), 2, "--pairs"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_words(
+    arguments: tuple[str, ...], code: int, said: str, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("one\nother\n")
+
+    finished = ordering(*(argument.format(tokens=tokens) for argument in arguments))
+
+    assert (finished.returncode, finished.stdout) == (code, "")
+    assert said in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "order,code",
+    [
+        (OrderCounts(checked=9), 0),
+        (OrderCounts(), 1),
+        (OrderCounts(checked=9, gaps=1), 1),
+        (OrderCounts(checked=9, duplicates=1), 1),
+        (OrderCounts(checked=9, reordered=1), 1),
+        (OrderCounts(checked=9, chain_breaks=1), 1),
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_exit_code_is_the_verdict_on_order(
+    order: OrderCounts,
+    code: int,
+    as_json: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    report = OrderingReport(
+        pairs=1,
+        in_flight=1,
+        size=1,
+        seconds=1.0,
+        acked_per_s=9.0,
+        delivered_per_s=9.0,
+        ack_ms=Percentiles(1.0, 2.0, 3.0),
+        delivery_ms=Percentiles(1.0, 2.0, 3.0),
+        order=order,
+        unanswered=0,
+        rate_limited=0,
+        retried=0,
+        generator_cpu=0.9,
+        generator_bound=True,
+        relay_cpu=None,
+        limits_lifted=(),
+    )
+    monkeypatch.setattr(bench.cli, "measure_own_relay", lambda shape: report)
+
+    assert bench.cli.ordering(json=as_json) == code
+
+    printed = capfdbinary.readouterr().out
+    if as_json:
+        assert json.loads(printed)["order"]["gaps"] == order.gaps
+    else:
+        assert b"80%" in printed
+
+
+def test_percentiles_are_those_of_what_was_recorded() -> None:
+    latencies = Latencies()
+    for milliseconds in range(1, 1_001):
+        latencies.record(milliseconds / 1_000)
+
+    measured = latencies.percentiles()
+
+    assert measured.p50 == pytest.approx(500, rel=0.002)
+    assert measured.p99 == pytest.approx(990, rel=0.002)
+    assert measured.p999 == pytest.approx(999, rel=0.002)
+
+
+def side(acked_per_s: float, generator_cpu: float = 0.4) -> Side:
+    return Side(acked_per_s, acked_per_s, 1.0, 0.9, generator_cpu)
+
+
+def test_a_comparison_takes_medians_and_the_ratio_of_each_round() -> None:
+    shape = Shape(16, 16, 256, 5.0, 1.0)
+    ours, theirs = [side(90), side(300), side(100)], [side(100), side(100), side(200)]
+
+    compared = comparison(shape, ours, theirs, 0)
+
+    assert (compared.relay_acked_per_s, compared.nats_acked_per_s) == (100, 100)
+    assert (compared.ratio, compared.ratio_lowest, compared.ratio_highest) == (0.9, 0.5, 3.0)
+
+
+def test_a_busy_generator_gives_no_ratio() -> None:
+    shape = Shape(16, 16, 256, 5.0, 1.0)
+
+    compared = comparison(shape, [side(90)], [side(100, generator_cpu=0.81)], 0)
+
+    assert compared.generator_bound
+    assert compared.ratio is None
+
+
+def test_both_generators_are_modules_that_run() -> None:
+    for module in ("bench.generator", "bench.nats", "bench.beside_nats"):
+        finished = subprocess.run(
+            [sys.executable, "-c", f"import {module}"],
+            cwd=REPOSITORY,
+            env={"PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
+        assert finished.returncode == 0, finished.stderr

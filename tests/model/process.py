@@ -1,0 +1,278 @@
+"""The relay's real parts in one task tree, over a real store: started, cut off, started again.
+
+Only the sockets, the threads and the clocks are replaced. A storage job runs inline at one step
+and its result is delivered at a later one, so that other tasks run in between as they do in life,
+and the process can be cut off before a transaction or between its commit and the first answer.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import nullcontext
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from actors.alarms import Alarms
+from actors.connection import Surroundings
+from actors.conversation import Conversation
+from actors.inboxes import Inboxes
+from actors.limits import Limits
+from actors.router import Router
+from actors.supervisor import ChildSpec, supervise
+from actors.telemetry import Field
+from ksmp.codec import CODECS
+from ksmp.types import ConnectionId, ConversationKey, DeviceId, Epoch, TimeMs, UserId
+from relay.auth import Authenticator, Identity
+from relay.server import Admission, Server
+from storage.environment import open_environment
+from storage.lmdb_log import LmdbLog
+from tests.actors.fake_transport import FakeTransport
+from tests.model.steps import Cut, Shape
+
+T = TypeVar("T")
+
+EPOCH = Epoch("epoch-of-the-model")
+PLENTY = 1 << 40
+FOREVER_MS = TimeMs(2**52)
+
+
+class Planted(Exception):
+    """The failure of an actor."""
+
+
+class CountingTelemetry:
+    """Remembers how often it was told what."""
+
+    is_debug = False
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def debug(self, event: str, **fields: Field) -> None:
+        self.counts[event] += 1
+
+    info = warning = error = debug
+
+
+class Disk:
+    """A `storage.executor.Executor` without a thread, that can stop in the middle of its work."""
+
+    def __init__(self, checkpoints: int) -> None:
+        self._checkpoints = checkpoints
+        self._jobs: deque[Callable[[], Callable[[], None]]] = deque()
+        self._wake = trio.Event()
+        self.cut: Cut | None = None
+        self.has_stopped = False
+
+    def submit(self, job: Callable[[], T], deliver: Callable[[T], None]) -> None:
+        def run() -> Callable[[], None]:
+            result = job()
+            return lambda: deliver(result)
+
+        self._jobs.append(run)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled or cut off."""
+        while not self.has_stopped:
+            while not self._jobs:
+                await self._wake.wait()
+                self._wake = trio.Event()
+            await trio.lowlevel.checkpoint()
+            self._work()
+            if not self.has_stopped:
+                for _ in range(self._checkpoints):
+                    await trio.lowlevel.checkpoint()
+                self._deliver()
+
+    def _work(self) -> None:
+        job = self._jobs.popleft()
+        if self.cut is not None:
+            self.cut = self.cut._replace(transactions=self.cut.transactions - 1)
+            self.has_stopped = self.cut.transactions <= 0
+        if self.cut is None or not self.has_stopped or self.cut.committed:
+            self._deliver = job()
+
+
+class Line(FakeTransport):
+    """A connection in memory. Once the client is gone, or the process is, nothing arrives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_released = False
+        self._is_cut = False
+        self._taken = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client can tell that it is over."""
+        return self._is_cut or self.close_code is not None
+
+    def cut(self) -> None:
+        """From now on nothing reaches the client."""
+        self._is_cut = True
+        self.queued = []
+
+    def hang_up(self) -> None:
+        self.cut()
+        super().hang_up()
+
+    def flush(self) -> bool:
+        if self._is_cut:
+            self.queued = []
+        return super().flush()
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.is_released = True
+
+    def take_new(self) -> list[bytes]:
+        """What has arrived since the last call."""
+        new = self.sent[self._taken :]
+        self._taken = len(self.sent)
+        return new
+
+
+class Sabotage:
+    """Raises into one conversation when it comes back from chosen checkpoints."""
+
+    def __init__(self, victim: ConversationKey, checkpoints: tuple[int, ...]) -> None:
+        self.victim = victim
+        self._left = list(checkpoints)
+        self.strikes = 0
+
+    def strikes_now(self, conversation: ConversationKey) -> bool:
+        """Count one checkpoint of `conversation`; whether it fails there."""
+        if conversation != self.victim or not self._left:
+            return False
+        self._left[0] -= 1
+        if self._left[0]:
+            return False
+        del self._left[0]
+        self.strikes += 1
+        return True
+
+
+class Process:
+    """One life of the relay on the store at `path`. `run` returns when it was killed."""
+
+    def __init__(self, path: Path, shape: Shape, wall_clock: Callable[[], TimeMs]) -> None:
+        self.telemetry = CountingTelemetry()
+        self.bugs: list[Exception] = []
+        self.is_full = False
+        self.sabotage: Sabotage | None = None
+        self.writing = Disk(shape.disk_checkpoints)
+        self._reading = Disk(shape.disk_checkpoints)
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+        self._ids = count(1)
+        self._environment = open_environment(
+            path, new_epoch=lambda: EPOCH, map_lock=nullcontext(), map_size_bytes=1 << 24
+        )
+        log = LmdbLog(
+            self._environment,
+            writing=self.writing,
+            reading=self._reading,
+            free_bytes=lambda: 0 if self.is_full else PLENTY,
+            after_commit=lambda: self._inboxes.deliver(),
+            on_failure=self.bugs.append,
+            on_bug=self.bugs.append,
+        )
+        limits = _limits(shape)
+        self._inboxes = Inboxes(log, limits)
+        self._alarms = Alarms()
+        self._router = Router(log, self._inboxes, limits, wall_clock, _no_jitter, self.telemetry)
+        surroundings = Surroundings(
+            log,
+            self._router,
+            self._inboxes,
+            self._alarms,
+            limits,
+            self.telemetry,
+            wall_clock,
+            _no_jitter,
+            lambda _: None,
+        )
+        nobody = Authenticator({}, audience="nobody", issuer=None, now_ms=wall_clock)
+        self.server = Server(surroundings, nobody, lambda: ConnectionId("unused"))
+
+    async def run(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until killed; everything is released then."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    nursery.start_soon(self.writing.run)
+                    nursery.start_soon(self._reading.run)
+                    for name, run in (("alarms", self._alarms.run), ("router", self._router.run)):
+                        child = ChildSpec(name, run, "permanent")
+                        nursery.start_soon(supervise, child, self.telemetry, _no_jitter)
+                    await self._router.started.wait()
+                    task_status.started()
+                    await trio.sleep_forever()
+        finally:
+            self._environment.close()
+            self._ended.set()
+
+    def accept(self, user: str, device: str, subprotocol: str, line: Line) -> None:
+        """A client of this user and device has got through the handshake."""
+        identity = Identity(UserId(user), DeviceId(device), FOREVER_MS, None, None)
+        who = Admission(identity, ConnectionId(f"connection-{next(self._ids)}"))
+        self.server.admit(who, "nowhere")
+        self._nursery.start_soon(self.server.serve, who, CODECS[subprotocol], line)
+
+    def start_drain(self) -> None:
+        """Begin what SIGTERM begins."""
+        self._nursery.start_soon(self.server.drain)
+
+    async def kill(self) -> None:
+        """End everything where it stands."""
+        self._scope.cancel()
+        await self._ended.wait()
+
+    def watch(self, conversation: Conversation, life: Coroutine[Any, Any, None]) -> Any:
+        """`life`, an incarnation's, exposed to sabotage."""
+        return self._watched(conversation._key, life)
+
+    @types.coroutine
+    def _watched(
+        self, key: ConversationKey, life: Coroutine[Any, Any, None]
+    ) -> Generator[Any, Any, None]:
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                trap = life.send(value) if error is None else life.throw(error)
+            except StopIteration:
+                return
+            value, error = None, None
+            try:
+                value = yield trap
+            except BaseException as thrown:  # noqa: BLE001 - it is the victim's to handle
+                error = thrown
+                continue
+            if self.sabotage is not None and self.sabotage.strikes_now(key):
+                error = Planted()
+
+
+def _no_jitter() -> float:
+    return 0.5
+
+
+def _limits(shape: Shape) -> Limits:
+    """Small where the protocol's answer does not depend on it, without rates and silence."""
+    return Limits(
+        sends_per_second=1_000_000,
+        sends_burst=1_000_000,
+        keepalive_seconds=1e9,
+        outbound_bytes=shape.outbound_bytes,
+        live_conversations=shape.live_conversations,
+        recent_records_bytes=shape.recent_records_bytes,
+    )

@@ -1,0 +1,208 @@
+"""What may happen in an example, as plain values: drawn by hypothesis, played by `play`.
+
+Steps name things by small numbers, so that every list of steps can be played and a failing one
+shrinks to the few that matter; `Pause` is what a step that does not matter shrinks to.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from hypothesis import strategies as st
+
+STEPS: Final = 50
+USERS: Final = ("alice", "bob", "carol")
+DEVICES: Final = tuple((user, name) for user in USERS for name in ("phone", "tablet"))
+TALKS: Final = 2
+KEYS: Final = 6
+VARIANTS: Final = 3
+
+
+class Send(NamedTuple):
+    """One envelope. A small world of keys and payloads: repeats and conflicts come by themselves."""
+
+    device: int
+    recipient: int
+    talk: int
+    key: int
+    variant: int
+
+
+class Mark(NamedTuple):
+    """A read acknowledgement, `back` records behind the conversation's head (or ahead of it)."""
+
+    device: int
+    peer: int
+    talk: int
+    back: int
+    private: bool
+
+
+class Ping(NamedTuple):
+    """A ping with a nonce."""
+
+    device: int
+
+
+class Strike(NamedTuple):
+    """The first asked conversation fails at these checkpoints, each counted from the last."""
+
+    checkpoints: tuple[int, ...]
+
+
+class Cut(NamedTuple):
+    """The process ends with the n-th transaction: not begun, or committed and nobody told."""
+
+    transactions: int
+    committed: bool
+
+
+class HangUp(NamedTuple):
+    """Everyone who asked is gone before the answers come."""
+
+
+Fault = Strike | Cut | HangUp | None
+Ask = Send | Mark | Ping
+
+
+class Burst(NamedTuple):
+    """All of these at once; each device's in one read, in this order."""
+
+    asks: tuple[Ask, ...]
+    fault: Fault
+
+
+class Connect(NamedTuple):
+    """A new connection, in the place of the device's older one."""
+
+    device: int
+    is_json: bool
+
+
+Place = Literal["own", "zero", "fraction", "now", "ahead", "other epoch", "own in this epoch"]
+
+
+class Resume(NamedTuple):
+    """A resume, on a connection that has resumed already or not."""
+
+    device: int
+    place: Place
+    percent: int
+
+
+class Disconnect(NamedTuple):
+    """The device hangs up."""
+
+    device: int
+
+
+class Stall(NamedTuple):
+    """The device stops reading (or goes on)."""
+
+    device: int
+    is_stalled: bool
+
+
+class Pause(NamedTuple):
+    """Time passes."""
+
+    seconds: int
+
+
+class Fill(NamedTuple):
+    """The disk is full (or has room again)."""
+
+    is_full: bool
+
+
+class Restart(NamedTuple):
+    """The process is drained and started again."""
+
+
+Step = Burst | Connect | Resume | Disconnect | Stall | Pause | Fill | Restart
+
+
+class Shape(NamedTuple):
+    """Limits so small that ordinary traffic reaches them, and how slow the disk is."""
+
+    recent_records_bytes: int
+    outbound_bytes: int
+    live_conversations: int
+    disk_checkpoints: int
+
+
+class Case(NamedTuple):
+    """One example."""
+
+    shape: Shape
+    steps: tuple[Step, ...]
+
+
+_device = st.integers(0, len(DEVICES) - 1)
+_user = st.integers(0, len(USERS) - 1)
+_talk = st.integers(0, TALKS - 1)
+_variant = st.sampled_from([0, 0, 0, 0, 0, 1, 2])
+
+_send = st.builds(Send, _device, _user, _talk, st.integers(0, KEYS - 1), _variant)
+_mark = st.builds(Mark, _device, _user, _talk, st.integers(-2, 4), st.booleans())
+_asks = st.lists(st.one_of(_send, _send, _send, _mark, st.builds(Ping, _device)), max_size=8)
+
+_strike = st.builds(
+    Strike, st.lists(st.integers(1, 6), min_size=1, max_size=7).map(tuple)
+)
+_cut = st.builds(Cut, st.integers(1, 3), st.booleans())
+
+
+def _bursts(faults: st.SearchStrategy[Fault]) -> st.SearchStrategy[Step]:
+    return st.builds(Burst, _asks.map(tuple), faults)
+
+
+_CALM: Final = st.sampled_from([None, None, None, HangUp()])
+_STORMY: Final = st.one_of(_CALM, _CALM, _CALM, _strike, _cut)
+_PLACES: Final = ("own", "own", "own", "zero", "fraction", "now", "ahead", "other epoch")
+
+_others = st.one_of(
+    st.builds(Pause, st.sampled_from([0, 1, 40])),
+    st.builds(Connect, _device, st.booleans()),
+    st.builds(
+        Resume,
+        _device,
+        st.sampled_from([*_PLACES, "own in this epoch"]),
+        st.integers(0, 100),
+    ),
+    st.builds(Resume, _device, st.sampled_from(["own", "fraction"]), st.integers(0, 100)),
+    st.builds(Disconnect, _device),
+    st.builds(Stall, _device, st.booleans()),
+    st.builds(Fill, st.sampled_from([False, False, True])),
+)
+
+_shapes = st.builds(
+    Shape,
+    st.sampled_from([1 << 20, 4_000, 0]),
+    st.sampled_from([1 << 18, 3_000]),
+    st.sampled_from([100, 2, 1]),
+    st.integers(0, 2),
+)
+
+
+def _with_one(steps: list[Step], index: int, step: Step) -> tuple[Step, ...]:
+    return (*steps[:index], step, *steps[index + 1 :])
+
+
+def calm_cases() -> st.SearchStrategy[Case]:
+    """Examples in which nothing fails but connections."""
+    step = st.one_of(_others, _bursts(_CALM), _bursts(_CALM))
+    return st.builds(Case, _shapes, st.lists(step, min_size=STEPS, max_size=STEPS).map(tuple))
+
+
+def stormy_cases() -> st.SearchStrategy[Case]:
+    """Examples in which an actor or the process fails at least once, as a rule more often."""
+    storm = _bursts(_STORMY)
+    restart: st.SearchStrategy[Step] = st.builds(Restart)
+    step = st.one_of(_others, _others, storm, storm, storm, storm, restart)
+    steps = st.lists(step, min_size=STEPS, max_size=STEPS)
+    asks = st.lists(_send, min_size=1, max_size=8).map(tuple)
+    failure: st.SearchStrategy[Step] = st.builds(Burst, asks, st.one_of(_strike, _cut))
+    return st.builds(
+        Case, _shapes, st.builds(_with_one, steps, st.integers(STEPS // 2, STEPS - 1), failure)
+    )
