@@ -55,8 +55,7 @@ _header_of_7_bits = Struct("!BB").pack
 _header_of_16_bits = Struct("!BBH").pack
 _header_of_64_bits = Struct("!BBQ").pack
 
-# The core logs what it receives when its logger is at debug. This one cannot be turned on.
-# So it is no part of the tree of loggers, where someone might find it.
+# At debug the core logs what it receives. This logger is in no tree where one could turn it on.
 _SILENT: Final = logging.Logger("ksmp.websocket")  # noqa: LOG001
 _SILENT.disabled = True
 

@@ -52,6 +52,7 @@ class Server:
         self._admitted = 0
         self._devices: dict[UserId, Counter[DeviceId]] = {}
         self._is_draining = False
+        self._left = trio.Event()  # set, and made anew, whenever a connection has ended
 
     @property
     def connections(self) -> int:
@@ -112,6 +113,7 @@ class Server:
             yield
         finally:
             self._connections.discard(connection)
+            self._left.set()
 
     def _dismiss(self, identity: Identity) -> None:
         self._admitted -= 1
@@ -134,7 +136,8 @@ class Server:
             for connection in list(self._connections):
                 nursery.start_soon(connection.drain, self._draining_retry_ms())
         while self._connections:
-            await trio.sleep(0.01)
+            self._left = trio.Event()
+            await self._left.wait()
 
     def _draining_retry_ms(self) -> int:
         return DRAINING_RETRY_MS + int(2 * DRAINING_RETRY_MS * self._around.jitter())

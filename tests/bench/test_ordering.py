@@ -68,6 +68,7 @@ def test_a_relay_that_runs_already_is_measured_within_its_limits(tmp_path: Path)
 
     assert first["rate_limited"] > 0
     for report in (first, again):
+        assert report["unanswered"] == 0
         assert report["order"]["checked"] > 0
         assert sum(report["order"].values()) == report["order"]["checked"]
 

@@ -227,6 +227,8 @@ async def test_reads_of_one_conversation_take_turns_so_that_a_refusal_meets_its_
         relay.greet()
         for _ in range(2):
             asked = relay.hear("ksmpv3.ack.read")
+            with pytest.raises(TimeoutError):  # the other one waits for this one's answer
+                relay.connection.recv(timeout=0.1)
             ids = {
                 "conversationId": "talk",
                 "readerUserId": USER,

@@ -202,7 +202,8 @@ class Ledger:
         for viewer, is_own in ((user, True), (talk.peer_of(user), False)):
             stored_at = Place(before.get(viewer, 0), self.inbox_head(viewer))
             reader = Reader(talk, user, is_own)
-            if (is_own or not private) and self.mark(reader).raise_to(seq, stored_at):
+            rises = (is_own or not private) and self.mark(reader).raise_to(seq, stored_at)
+            if rises and (is_own or viewer != user):  # to oneself only the own maximum is shown
                 told.append((viewer, reader))
         return told
 
