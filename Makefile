@@ -27,7 +27,7 @@ test: check tests ## Run every check and every test
 check: $(VENV)/.installed-dev ## Check format, lint, types and import rules
 	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "Not formatted: run 'make format'."; exit 1; }
 	@$(BIN)/ruff check --quiet $(CODE)
-	@$(BIN)/flake8-async --disable ASYNC106 $$(find $(CODE) -name '*.py')
+	@$(BIN)/flake8-async --enable ASYNC1,ASYNC2 --disable ASYNC106 $$(find $(CODE) -name '*.py')
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 	@echo "Format, lint, types and import rules: ok"

@@ -174,25 +174,27 @@ class Connection:
         except* PeerGoneError as gone:
             if gone.subgroup(SlowPeerError):
                 self.close(4410)
-        except* Exception as bug:  # ours: contained, counted, and nothing of it told to the peer
-            self._telemetry.error("connection.failed", **self._names(), **describe(bug))
-            self.close(1011, error("internal"))
+        except* Exception as bug:
+            self._fail(bug)
         finally:
             self._closed()
-            with trio.CancelScope(shield=True):
+            # Cancelled, `aclose` writes what can be written at once and releases the socket.
+            with trio.move_on_after(CLOSING_SECONDS, shield=True):
                 await self._transport.aclose()
 
     async def _serve(self) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
                 self._open()
                 with self._reading:
                     await self._receive()
                 await self._finish()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._nursery = None  # from here on nothing is pumped: `aclose` writes the rest
+            finally:
+                # From here on nothing is pumped: `aclose` writes the rest. Before the nursery
+                # closes, because a commit may want to deliver while it does.
+                self._nursery = None
+            nursery.cancel_scope.cancel()
 
     def _open(self) -> None:
         now = trio.current_time()
@@ -200,7 +202,9 @@ class Connection:
         self._alarm = self._around.alarms.set(self._ring(now) or now, self._ring)
         self._around.inboxes.admit(self._inbox, self)
         self.deliver()
-        self._telemetry.info("connection.opened", **self._names(), subprotocol=self._codec.subprotocol)
+        self._telemetry.info(
+            "connection.opened", **self._names(), subprotocol=self._codec.subprotocol
+        )
 
     def _connected(self) -> Connected:
         limits = self._limits
@@ -287,6 +291,11 @@ class Connection:
         self.deliver()
         self._reading.cancel()
 
+    def _fail(self, bug: BaseException) -> None:
+        """Our fault: contained and reported; nothing about its inside is told to the peer."""
+        self._telemetry.error("connection.failed", **self._names(), **describe(bug))
+        self.close(1011, error("internal"))
+
     def replaced(self) -> None:
         """A newer connection of this device has taken over."""
         self._telemetry.info("connection.replaced", **self._names())
@@ -312,21 +321,36 @@ class Connection:
         self._unanswered -= 1
         self._unanswered_bytes -= letter.size
         self._around.router.release(letter)
-        self._send(answer)
-        if self._telemetry.is_debug:
-            self._log_answer(letter, answer)
+        try:
+            self._send(answer)
+            if self._telemetry.is_debug:
+                self._log_answer(letter, answer)
+        except Exception as bug:  # noqa: BLE001 - the commit that answers has others to answer
+            self._fail(bug)
         if self._is_draining and not self._unanswered:
             self._answered.set()
 
     def tell_read(self, read: Read) -> None:
         """Send a read position, now or when there is room."""
-        self._delivery.tell_read(read)
+        try:
+            self._delivery.tell_read(read)
+        except Exception as bug:  # noqa: BLE001 - as above
+            self._fail(bug)
 
     def deliver(self) -> None:
         """Send what is queued and what the cursor has not passed, as far as it goes at once."""
-        if self._is_pumping or self._nursery is None:
+        try:
+            self._deliver()
+        except Exception as bug:  # noqa: BLE001 - whoever delivers to many goes on to the next
+            self._fail(bug)
+
+    def _deliver(self) -> None:
+        if self._nursery is None:
             return
-        need = self._delivery.advance()
+        if self._is_pumping:
+            self._may_go_on()
+            return
+        need = self._delivery.advance() if self._close_code is None else Need.NOTHING
         if self._transport.flush() and need is Need.NOTHING:
             self._may_go_on()
         else:

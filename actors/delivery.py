@@ -123,7 +123,8 @@ class Delivery:
 
     async def _fetch_records(self) -> None:
         goal = self._inbox.head if self._target is None else self._target
-        page = await self._log.page(self._inbox.user, self._cursor, goal, PAGE_BYTES)
+        room = max(1, self._outbound_bytes - self._transport.queued_bytes)
+        page = await self._log.page(self._inbox.user, self._cursor, goal, min(PAGE_BYTES, room))
         if self._cursor < page.truncated_through:
             # Retention has overtaken the cursor. Never silently: the client is told first.
             notice = error("replay_truncated", truncated_through=page.truncated_through)

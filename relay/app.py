@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -49,6 +50,8 @@ from storage.errors import StoreFailedError
 from storage.lmdb_log import LmdbLog
 
 STORE_DIRECTORY: Final = "store"
+CLOSING_SECONDS: Final = 2.0
+"""Of a drain's time, what is kept for closing the connections that did not end by themselves."""
 
 
 async def serve(config: Config, *, ports_file: Path | None = None) -> int:
@@ -68,7 +71,6 @@ async def serve(config: Config, *, ports_file: Path | None = None) -> int:
         wall_clock=system.wall_clock,
     )
     report_crashes(telemetry)
-    system.share_the_interpreter_fairly()
     with ExitStack() as stack:
         environment = open_environment(
             config.store.path / STORE_DIRECTORY,
@@ -78,6 +80,7 @@ async def serve(config: Config, *, ports_file: Path | None = None) -> int:
         )
         stack.callback(environment.close)
         relay = Relay(config, environment, telemetry)
+        system.tune_the_interpreter()
         await relay.run(ports_file)
     telemetry.info("relay.stopped", code=ExitCode.OK)
     return ExitCode.OK
@@ -145,14 +148,16 @@ class Relay:
         listener = Listener(
             sockets, front.meet, on_capacity=self._at_capacity, on_bug=self._connection_bug
         )
-        with self._everything:
+        told_to_stop = trio.Event()
+        with self._everything, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(_watch, signals, told_to_stop)
                 nursery.start_soon(self._keep, ChildSpec("alarms", self._alarms.run, "permanent"))
                 nursery.start_soon(self._keep, ChildSpec("router", self._router.run, "permanent"))
                 await self._router.started.wait()
                 nursery.start_soon(self._keep, ChildSpec("listener", listener.run))
                 self._announce(sockets[0].getsockname(), ports_file)
-                await self._wait_for_signal()
+                await told_to_stop.wait()
                 listener.close()
                 await self._drain()
                 nursery.cancel_scope.cancel()
@@ -178,24 +183,19 @@ class Relay:
 
     # ── ending ───────────────────────────────────────────────────────────────────────────────
 
-    async def _wait_for_signal(self) -> None:
-        """Return at the first SIGTERM or SIGINT; the second ends the process on the spot."""
-        received = trio.Event()
-        trio.lowlevel.spawn_system_task(_watch_signals, received)
-        await received.wait()
-
     async def _drain(self) -> None:
         seconds = self._config.server.drain_seconds
         self._telemetry.info(
             "relay.draining", connections=self._server.connections, seconds=seconds
         )
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(max(seconds - CLOSING_SECONDS, seconds / 2)):
             await self._server.drain()
 
     def _store_failed(self, error: Exception) -> None:
-        self._telemetry.error("storage.failed", **describe(error))
-        self._failure = error
-        self._everything.cancel()
+        if self._failure is None:
+            self._failure = error
+            self._telemetry.error("storage.failed", **describe(error))
+            self._everything.cancel()
 
     def _crashed(self, error: BaseException) -> None:
         """A storage thread has died, by a fault of ours: nothing can be known any more."""
@@ -223,12 +223,12 @@ class Relay:
             return None
 
 
-async def _watch_signals(received: trio.Event) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            if received.is_set():
-                os._exit(ExitCode.FAILED)  # what was acknowledged is on disk; nothing else counts
-            received.set()
+async def _watch(signals: AsyncIterator[int], told_to_stop: trio.Event) -> None:
+    """The first signal asks for an orderly end, the second ends the process on the spot."""
+    async for _ in signals:
+        if told_to_stop.is_set():
+            os._exit(ExitCode.FAILED)  # what was acknowledged is on disk; nothing else counts
+        told_to_stop.set()
 
 
 # ── from the configuration to what each part takes ───────────────────────────────────────────

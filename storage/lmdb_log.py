@@ -43,6 +43,7 @@ class LmdbLog(Log):
         self._environment = environment
         self._reading = reading
         self._reader = Reader(environment)
+        self._on_failure = on_failure
         self._group_commit = GroupCommit(
             Writer(environment, free_bytes, min_free_bytes).transact,
             writing,
@@ -94,5 +95,6 @@ class LmdbLog(Log):
         await done.wait()
         (result,) = results
         if isinstance(result, StorageError):
+            self._on_failure(result)
             raise result
         return result

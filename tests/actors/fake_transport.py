@@ -37,7 +37,6 @@ class FakeTransport:
 
     def arrive(self, *messages: bytes) -> None:
         self._incoming.append(messages)
-        self.last_heard = trio.current_time()
         self._arrived.set()
 
     def hang_up(self) -> None:
@@ -77,6 +76,7 @@ class FakeTransport:
             await self._arrived.wait()
         await trio.lowlevel.checkpoint()
         self.reads += 1
+        self.last_heard = trio.current_time()
         return self._incoming.popleft()
 
     def send(self, message: bytes) -> None:
@@ -101,13 +101,13 @@ class FakeTransport:
 
     async def drain(self) -> None:
         await trio.lowlevel.checkpoint()
-        while not self.flush():
-            if self._is_gone:
-                raise PeerGoneError
+        while not self._is_gone and not self.flush():
             with trio.move_on_after(self.write_seconds) as in_time:
                 await self._writable.wait()
             if in_time.cancelled_caught:
                 raise SlowPeerError
+        if self._is_gone:
+            raise PeerGoneError
 
     def close(self, code: int) -> None:
         if self.close_code is None:

@@ -138,7 +138,7 @@ async def test_a_stalled_transport_has_a_bounded_queue_and_gets_the_rest_later(
     stage.publish()
     largest = max(len(MSGPACK.encode_inbox_frame(*row)) for row in stage.log.rows(ALICE))
     stage.delivery.resume(seq(0))
-    for _ in range(300):
+    for _ in range(200):
         stage.transport.stall()
         assert await stage.deliver() is Need.ROOM
         stage.transport.take(2)
@@ -159,7 +159,7 @@ async def test_a_page_is_no_larger_than_its_limit() -> None:
     need = stage.delivery.advance()
     await stage.delivery.fetch(need)
 
-    assert PAGE_BYTES <= stage.transport.queued_bytes <= 1.1 * PAGE_BYTES
+    assert PAGE_BYTES <= stage.transport.queued_bytes <= 1.2 * PAGE_BYTES
 
 
 # ── retention ────────────────────────────────────────────────────────────────────────────────
@@ -390,11 +390,9 @@ async def take_step(stage: InboxStage, step: tuple[str, int]) -> None:
         case "publish", amount:
             stage.publish(amount)
         case "mark", wanted:
-            stored = len(stage.log.records.get(next(iter(stage.log.records), ("", "", "")), []))  # type: ignore[call-overload]
-            if stored:
-                name = next(iter(stage.log.records)).conversation_id
-                reader = (ALICE, BOB)[wanted % 2]
-                stage.mark_read(min(wanted, stored), reader=reader, conversation=name)
+            for key, records in list(stage.log.records.items())[:1]:
+                reader, name = (ALICE, BOB)[wanted % 2], key.conversation_id
+                stage.mark_read(min(wanted, len(records)), reader=reader, conversation=name)
         case "advance", meanwhile:
             need = stage.delivery.advance()
             if need in (Need.PAGE, Need.READS):

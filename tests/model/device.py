@@ -52,12 +52,12 @@ class Device:
         self.disconnected()
         self.line = line
         self.codec = codec
+        self._completes_at = None
 
     def disconnected(self) -> None:
         """The connection has ended; what it brought is still to be absorbed."""
         self.line = None
         self.is_resumed = self.is_stalled = False
-        self._completes_at = None
         self._owed = {}
         self._heard = {}
 
@@ -123,7 +123,7 @@ class Device:
                 case "ksmpv3.inbox.frame":
                     self._take_frame(event, raw, ledger)
                 case "ksmpv3.resume.complete":
-                    self._complete(event)
+                    self._complete(event, ledger)
                 case _:
                     self._take_read(event, ledger)
 
@@ -142,12 +142,14 @@ class Device:
         require(self._frames.setdefault(place, raw) == raw, f"two different frames {place}")
         self.cursor = number
 
-    def _complete(self, event: Event) -> None:
-        require(
-            event == {"type": "ksmpv3.resume.complete", "globalInboxSeq": self._completes_at},
-            f"{event}, not {self._completes_at}",
-        )
-        require(self.cursor == self._completes_at, f"complete at {self.cursor}: {event}")
+    def _complete(self, event: Event, ledger: Ledger) -> None:
+        """Exactly one for each resume, at the head as it was when the resume arrived."""
+        require(tuple(event) == ("type", "globalInboxSeq"), event)
+        low = self._completes_at
+        high = ledger.inbox_head(self.user)  # the head then, unless records were under way
+        number = event["globalInboxSeq"]
+        require(low is not None and low <= number <= high, f"{event}, not {low} to {high}")
+        require(self.cursor == number, f"complete at {self.cursor}: {event}")
         self._completes_at = None
 
     def _take_read(self, event: Event, ledger: Ledger) -> None:

@@ -45,6 +45,7 @@ from tests.model.process import EPOCH, Line, Process, Sabotage
 from tests.model.steps import (
     DEVICES,
     USERS,
+    Ask,
     Burst,
     Case,
     Connect,
@@ -52,6 +53,7 @@ from tests.model.steps import (
     Disconnect,
     Fill,
     HangUp,
+    Join,
     Mark,
     Pause,
     Ping,
@@ -121,7 +123,7 @@ class Player:
         run = Conversation.run
 
         def watched(conversation: Conversation) -> object:
-            return self._process.watch(conversation, run(conversation))
+            return self._process.watch(conversation._key, run(conversation))
 
         with patch.object(Conversation, "run", watched):
             async with trio.open_nursery() as self._nursery:
@@ -326,7 +328,7 @@ class Player:
         return asked
 
     def _event(
-        self, asked: Asked, device: Device, ask: Send | Mark | Ping, burst: Burst
+        self, asked: Asked, device: Device, ask: Ask, burst: Burst
     ) -> Event | None:
         match ask:
             case Send():
@@ -342,6 +344,13 @@ class Player:
                 nonce = f"nonce-{len(asked.pings)}"
                 asked.pings.append((device, nonce))
                 return messages.ping(nonce)
+            case Join():
+                if device.is_resumed:
+                    return None
+                self.happened["join"] += 1
+                cursor = min(device.cursor, self._ledger.inbox_head(device.user))
+                device.resumed(cursor, self._ledger, with_reads=True)
+                return messages.resume(cursor)
 
     def _marking(
         self, asked: Asked, device: Device, mark: Mark, burst: Burst
@@ -361,11 +370,11 @@ class Player:
     def _arm(self, burst: Burst, asked: Asked) -> Sabotage | None:
         self._process.sabotage = None
         match burst.fault:
-            case Strike(checkpoints) if asked.offers or asked.markings:
+            case Strike() as strike if asked.offers or asked.markings:
                 talk = [one.talk for one in (*asked.offers, *asked.markings)][0]
                 name, low, high = ConversationId(talk.name), UserId(talk.low), UserId(talk.high)
                 victim = conversation_key(name, low, high)
-                self._process.sabotage = Sabotage(victim, checkpoints)
+                self._process.sabotage = Sabotage(victim, strike)
             case Cut() as cut:
                 self._process.writing.cut = cut
         return self._process.sabotage

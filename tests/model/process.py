@@ -32,7 +32,7 @@ from relay.server import Admission, Server
 from storage.environment import open_environment
 from storage.lmdb_log import LmdbLog
 from tests.actors.fake_transport import FakeTransport
-from tests.model.steps import Cut, Shape
+from tests.model.steps import Cut, Shape, Strike
 
 T = TypeVar("T")
 
@@ -62,8 +62,9 @@ class CountingTelemetry:
 class Disk:
     """A `storage.executor.Executor` without a thread, that can stop in the middle of its work."""
 
-    def __init__(self, checkpoints: int) -> None:
+    def __init__(self, checkpoints: int, on_worked: Callable[[], None]) -> None:
         self._checkpoints = checkpoints
+        self._on_worked = on_worked
         self._jobs: deque[Callable[[], Callable[[], None]]] = deque()
         self._wake = trio.Event()
         self.cut: Cut | None = None
@@ -86,6 +87,7 @@ class Disk:
             await trio.lowlevel.checkpoint()
             self._work()
             if not self.has_stopped:
+                self._on_worked()
                 for _ in range(self._checkpoints):
                     await trio.lowlevel.checkpoint()
                 self._deliver()
@@ -139,22 +141,29 @@ class Line(FakeTransport):
 
 
 class Sabotage:
-    """Raises into one conversation when it comes back from chosen checkpoints."""
+    """Fails one conversation, at chosen checkpoints or while it waits for chosen transactions."""
 
-    def __init__(self, victim: ConversationKey, checkpoints: tuple[int, ...]) -> None:
+    def __init__(self, victim: ConversationKey, strike: Strike) -> None:
         self.victim = victim
-        self._left = list(checkpoints)
+        self._in_commit = strike.in_commit
+        self._left = list(strike.checkpoints)
         self.strikes = 0
 
-    def strikes_now(self, conversation: ConversationKey) -> bool:
+    def strikes_at_checkpoint(self, conversation: ConversationKey) -> bool:
         """Count one checkpoint of `conversation`; whether it fails there."""
-        if conversation != self.victim or not self._left:
+        return conversation == self.victim and not self._in_commit and self._count()
+
+    def strikes_in_commit(self) -> bool:
+        """Count one transaction; whether the victim fails before it hears of it."""
+        return self._in_commit and self._count()
+
+    def _count(self) -> bool:
+        if not self._left:
             return False
         self._left[0] -= 1
         if self._left[0]:
             return False
         del self._left[0]
-        self.strikes += 1
         return True
 
 
@@ -166,8 +175,9 @@ class Process:
         self.bugs: list[Exception] = []
         self.is_full = False
         self.sabotage: Sabotage | None = None
-        self.writing = Disk(shape.disk_checkpoints)
-        self._reading = Disk(shape.disk_checkpoints)
+        self._lives: dict[ConversationKey, trio.CancelScope] = {}
+        self.writing = Disk(shape.disk_checkpoints, self._committed)
+        self._reading = Disk(shape.disk_checkpoints, lambda: None)
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
         self._ids = count(1)
@@ -237,9 +247,19 @@ class Process:
         self._scope.cancel()
         await self._ended.wait()
 
-    def watch(self, conversation: Conversation, life: Coroutine[Any, Any, None]) -> Any:
-        """`life`, an incarnation's, exposed to sabotage."""
-        return self._watched(conversation._key, life)
+    async def watch(self, key: ConversationKey, life: Coroutine[Any, Any, None]) -> None:
+        """Live the life of an incarnation, exposed to sabotage."""
+        with trio.CancelScope() as self._lives[key]:
+            await self._watched(key, life)
+        if self._lives[key].cancelled_caught and self.sabotage is not None:
+            self.sabotage.strikes += 1
+            raise Planted
+
+    def _committed(self) -> None:
+        if self.sabotage is not None and self.sabotage.strikes_in_commit():
+            life = self._lives.get(self.sabotage.victim)
+            if life is not None:
+                life.cancel()
 
     @types.coroutine
     def _watched(
@@ -258,7 +278,8 @@ class Process:
             except BaseException as thrown:  # noqa: BLE001 - it is the victim's to handle
                 error = thrown
                 continue
-            if self.sabotage is not None and self.sabotage.strikes_now(key):
+            if self.sabotage is not None and self.sabotage.strikes_at_checkpoint(key):
+                self.sabotage.strikes += 1
                 error = Planted()
 
 

@@ -33,6 +33,7 @@ ALWAYS: Final = {
     "replaced",
     "stall",
     "hang-up",
+    "join",
 }
 STORMY: Final = ALWAYS | {"crash of an actor", "crash of the process", "drain", "rejected"}
 
