@@ -174,7 +174,7 @@ class Connection:
         except* PeerGoneError as gone:
             if gone.subgroup(SlowPeerError):
                 self.close(4410)
-        except* Exception as bug:
+        except* Exception as bug:  # noqa: BLE001 - whatever it is, it ends here
             self._fail(bug)
         finally:
             self._closed()

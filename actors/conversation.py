@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+import trio
+
 from actors.letters import Letter, ReadLetter, SendLetter
 from actors.mailbox import Mailbox
 from actors.pending import Pending
@@ -114,7 +116,11 @@ class Conversation:
             mailbox.suspect.refuse("rejected")
         for letter in mailbox.take_again():
             mailbox.suspect = letter
-            await self._turn([letter])
+            try:
+                await self._turn([letter])
+            except trio.Cancelled:
+                mailbox.suspect = None  # stopped from above, which is not the letter's fault
+                raise
         mailbox.suspect = None
 
     async def _turn(self, letters: Sequence[Letter]) -> None:

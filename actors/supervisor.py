@@ -38,8 +38,10 @@ class Intensity:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to wait before a restart: not at all after the first failure in the period, then
-    `initial_seconds`, doubling up to `max_seconds`, each between half and the whole of it."""
+    """How long to wait before a restart: the first in the period is at once.
+
+    Then `initial_seconds`, doubling up to `max_seconds`, each between half and the whole of it.
+    """
 
     initial_seconds: float = 0.01
     max_seconds: float = 1.0
@@ -80,7 +82,7 @@ async def supervise(child: ChildSpec, telemetry: Telemetry, jitter: Callable[[],
         failure: Exception | None = None
         try:
             await child.run()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the child fails with
             failure = error
         if failure is None and child.restart == "transient":
             break

@@ -13,14 +13,16 @@ from actors.connection import Connection, Surroundings
 from actors.limits import Limits
 from actors.supervisor import Intensity
 from ksmp.codec import MSGPACK, Codec
-from ksmp.events import ClientEvent, Error, InboxFrame, Ping, Pong, Send, ServerEvent
-from ksmp.types import ConnectionId, DeviceId, Nonce, TimeMs, UserId
+from ksmp.events import About, ClientEvent, Error, InboxFrame, Ping, Pong, Resume, Send, ServerEvent
+from ksmp.types import ConnectionId, DeviceId, GlobalInboxSeq, Nonce, TimeMs, UserId
 from tests.actors.fake_transport import FakeTransport
 from tests.actors.world import ALICE, BOB, World, envelope, wall_clock
 from tests.recording_telemetry import RecordingTelemetry
 
 STRANGER = UserId("stranger")
 """Whom no token allows anyone to write to."""
+
+FROM_THE_START = Resume(GlobalInboxSeq(0))
 
 Event = TypeVar("Event", bound=ServerEvent)
 
@@ -141,3 +143,15 @@ def sends(amount: int, *, first: int = 0, text: bytes = b"sealed") -> list[Clien
 def sends_of_bob(amount: int, *, text: bytes = b"sealed") -> list[ClientEvent]:
     sealed = (envelope(f"bob-{n}", sender=BOB, recipient=ALICE, text=text) for n in range(amount))
     return [Send(one) for one in sealed]
+
+
+def about(sealed: Send) -> About:
+    """What a refusal of this send names."""
+    one = sealed.envelope
+    return About(
+        "ksmpv3.send",
+        one.conversation_id,
+        one.recipient_user_id,
+        one.message_id,
+        one.idempotency_key,
+    )

@@ -11,6 +11,7 @@ import trio
 from actors.conversation import Conversation
 from actors.letters import Letter, SendLetter
 from actors.limits import Limits
+from actors.mailbox import Mailbox
 from actors.router import Router
 from actors.supervisor import Intensity
 from ksmp.chain import chain_after, chain_base
@@ -29,6 +30,7 @@ from tests.actors.world import (
     envelope,
     read_letter,
     send_letter,
+    wall_clock,
 )
 
 
@@ -181,6 +183,38 @@ async def test_a_letter_that_crashes_alone_is_rejected_and_its_neighbours_are_st
     assert isinstance(rejection, Error)
     assert (rejection.code, rejection.retryable, rejection.action) == ("rejected", False, "stop")
     assert world.telemetry.count("letter.dead") == 1
+
+
+@pytest.mark.trio
+async def test_a_letter_that_is_stopped_from_above_while_taken_again_is_no_dead_letter(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Stopped where only an incarnation can answer: at a key that is known already."""
+    world, client = World(), Client()
+    first, again = send_letter(client), send_letter(client)
+    mailbox = Mailbox(10, 1_000)
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        world.route(first)
+        await all_answered([first])
+        mailbox.put(again)
+        await mailbox.take()  # what a crash left in hand
+        async with trio.open_nursery() as stopped:
+            stopped.start_soon(incarnation(world, mailbox).run)
+            while not again.is_handed_over:
+                await trio.lowlevel.checkpoint()
+            stopped.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(incarnation(world, mailbox).run)
+        await all_answered([again])
+        nursery.cancel_scope.cancel()
+
+    assert client.to(again) == client.to(first)
+    assert isinstance(client.to(first)[0], SendAck)
+
+
+def incarnation(world: World, mailbox: Mailbox) -> Conversation:
+    return Conversation(KEY, mailbox, world.log, world.inboxes, wall_clock, world.telemetry)
 
 
 @pytest.mark.trio

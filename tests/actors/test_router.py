@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.conversation import Conversation
-from actors.letters import Letter
 from actors.limits import Limits
-from actors.router import QUARANTINE_MAX_SECONDS, NotRouted, Router
-from actors.supervisor import Intensity
-from ksmp.events import SendAck, ServerEvent
-from storage.log import ConversationHead
+from actors.router import NotRouted
 from tests.actors.memory_log import MemoryLog
-from tests.actors.saboteur import Planted
 from tests.actors.world import (
     KEY,
     Client,
+    Sender,
     World,
     all_answered,
     key_of,
+    numbers,
     send_letter,
 )
-
-
-class Sender(Client):
-    """A client that tells the router of every answer, as a connection does."""
-
-    def __init__(self, router: Router) -> None:
-        super().__init__()
-        self.router = router
-
-    def settle(self, letter: Letter, answer: ServerEvent) -> None:
-        super().settle(letter, answer)
-        self.router.release(letter)
-
-
-def numbers(client: Client, letters: Sequence[Letter]) -> list[int]:
-    """The number each send got; it must have been acknowledged, once."""
-    acks = [client.to(letter) for letter in letters]
-    return [ack.server_seq for (ack,) in acks if isinstance(ack, SendAck)]
-
 
 # ── activation ───────────────────────────────────────────────────────────────────────────────
 
@@ -279,142 +254,3 @@ async def test_bytes_under_way_in_the_process_are_limited_and_given_back(
 
     assert numbers(client, [refused]) == [1]
     assert world.router._under_way_bytes == 0
-
-
-async def test_what_a_quarantine_answers_is_given_back_too(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Conversation, "_read_head", crash)
-    world = World(intensity=Intensity(2, 60.0))
-    client = Sender(world.router)
-    letters = [send_letter(client, f"key-{n}") for n in range(5)]
-    async with trio.open_nursery() as nursery:
-        await world.start(nursery)
-        world.route(*letters)
-        await all_answered([*letters])
-        nursery.cancel_scope.cancel()
-
-    assert world.router._under_way_bytes == 0
-
-
-# ── quarantine ───────────────────────────────────────────────────────────────────────────────
-
-
-async def crash(_: Conversation) -> ConversationHead:
-    await trio.lowlevel.checkpoint()
-    raise Planted
-
-
-async def test_a_quarantine_lasts_as_long_as_it_says_and_longer_each_time(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Conversation, "_read_head", crash)
-    world, client = World(intensity=Intensity(1, 60.0)), Client()
-    waits = []
-    async with trio.open_nursery() as nursery:
-        await world.start(nursery)
-        for n in range(8):
-            victim = send_letter(client, f"victim-{n}")
-            world.route(victim)
-            await all_answered([victim])
-            refused = world.router.route(KEY, send_letter(client, "refused"))
-            assert refused is not None
-            assert refused.code == "conversation_unavailable"
-            waits.append(refused.retry_after_ms / 1_000)
-            await trio.sleep(refused.retry_after_ms / 1_000)
-        nursery.cancel_scope.cancel()
-
-    assert waits == pytest.approx([1, 4, 16, 64, 256, 300, 300, 300], abs=0.02)
-
-
-async def test_a_conversation_that_behaved_for_long_is_forgiven(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, client = World(intensity=Intensity(1, 60.0)), Client()
-    seconds: list[object] = []
-    async with trio.open_nursery() as nursery:
-        await world.start(nursery)
-        for pause in (10.0, 4.0 + QUARANTINE_MAX_SECONDS + 2.0, 0.0):
-            victim = send_letter(client)
-            with monkeypatch.context() as sabotage:
-                sabotage.setattr(Conversation, "_read_head", crash)
-                world.route(victim)
-                await all_answered([victim])
-            await trio.sleep(pause)
-        nursery.cancel_scope.cancel()
-
-    events = world.telemetry.events
-    seconds = [fields["seconds"] for event, fields in events if event == "actor.quarantined"]
-    assert seconds == [1.0, 4.0, 1.0]
-
-
-async def test_a_quarantined_letter_that_the_log_holds_is_answered_by_its_commit(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append = Conversation._append
-    world, client = World(intensity=Intensity(0)), Client()
-    handed_over, waiting = send_letter(client, "handed-over"), send_letter(client, "waiting")
-    may_die = trio.Event()
-
-    async def dying(self: Conversation, letters: list) -> list:
-        world.log.is_held = True
-        with trio.move_on_after(0):  # handed over, and then no patience to wait
-            await append(self, letters)
-        await may_die.wait()
-        raise Planted
-
-    monkeypatch.setattr(Conversation, "_append", dying)
-    async with trio.open_nursery() as nursery:
-        await world.start(nursery)
-        world.route(handed_over)
-        await wait_all_tasks_blocked()
-        world.route(waiting)
-        may_die.set()
-        await wait_all_tasks_blocked()
-        open_in_quarantine = [letter.is_open for letter in (handed_over, waiting)]
-        world.log.release()
-        await all_answered([handed_over])
-        nursery.cancel_scope.cancel()
-
-    assert open_in_quarantine == [True, False]
-    assert numbers(client, [handed_over]) == [1]
-    (answer,) = client.to(waiting)
-    assert getattr(answer, "code", None) == "conversation_unavailable"
-
-
-# ── restart ──────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_a_restarted_router_keeps_its_mailboxes_and_takes_letters_all_the_while(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """To old and new conversations, at every step of the fall and of the restart."""
-    fallen = trio.Event()
-
-    def failing(self: Router) -> None:
-        fallen.set()
-        raise Planted
-
-    monkeypatch.setattr(Router, "_sweep", failing)
-    world, client = World(), Client()
-    letters: list[Letter] = []
-    async with trio.open_nursery() as nursery:
-        await world.start(nursery)
-        for _ in range(3):
-            for _ in range(30):
-                n = len(letters)
-                old = send_letter(client, f"old-{n}")
-                new = send_letter(client, f"new-{n}", conversation=f"talk-{n}")
-                world.route(old, new)
-                letters += [old, new]
-                await trio.lowlevel.checkpoint()
-            await fallen.wait()
-            fallen = trio.Event()
-        world.route(*(last := [send_letter(client, "last"), send_letter(client, "very-last")]))
-        letters += last
-        await all_answered(letters)
-        nursery.cancel_scope.cancel()
-
-    assert world.telemetry.count("actor.restarted") == 3
-    assert numbers(client, [*letters[:-2:2], *last]) == list(range(1, 93))
-    assert numbers(client, letters[1:-2:2]) == [1] * 90

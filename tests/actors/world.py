@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from actors.inboxes import Inboxes
@@ -10,7 +12,7 @@ from actors.limits import Limits
 from actors.router import Router
 from actors.supervisor import Backoff, ChildSpec, Intensity, supervise
 from actors.telemetry import Field
-from ksmp.events import AckRead, Envelope, ServerEvent
+from ksmp.events import AckRead, Envelope, SendAck, ServerEvent
 from ksmp.types import (
     ConversationId,
     ConversationKey,
@@ -25,7 +27,8 @@ from tests.actors.memory_log import MemoryLog
 
 ALICE = UserId("alice")
 BOB = UserId("bob")
-KEY = conversation_key(ConversationId("talk"), ALICE, BOB)
+TALK = ConversationId("talk")
+KEY = conversation_key(TALK, ALICE, BOB)
 """The conversation that letters are for unless they say otherwise."""
 
 WALL_MS = 1_700_000_000_000
@@ -116,6 +119,24 @@ class Client:
         return [answer for asked, answer in self.answers if asked is letter]
 
 
+class Sender(Client):
+    """A client that tells the router of every answer, as a connection does."""
+
+    def __init__(self, router: Router) -> None:
+        super().__init__()
+        self.router = router
+
+    def settle(self, letter: Letter, answer: ServerEvent) -> None:
+        super().settle(letter, answer)
+        self.router.release(letter)
+
+
+def numbers(client: Client, letters: Sequence[Letter]) -> list[int]:
+    """The number each send got; it must have been acknowledged, once."""
+    acks = [client.to(letter) for letter in letters]
+    return [ack.server_seq for (ack,) in acks if isinstance(ack, SendAck)]
+
+
 def envelope(
     key: str = "key-1",
     *,
@@ -149,5 +170,5 @@ def key_of(conversation: str) -> ConversationKey:
 
 
 def read_letter(client: Client, server_seq: int) -> ReadLetter:
-    ack = AckRead(ConversationId("talk"), BOB, ServerSeq(server_seq))
+    ack = AckRead(TALK, BOB, ServerSeq(server_seq))
     return ReadLetter(ack, ALICE, client, 60)

@@ -345,7 +345,8 @@ def test_what_breaks_a_rule_is_malformed_and_says_which_event_it_was(
 @both
 def test_an_object_without_a_known_type_is_unknown(codec: Codec) -> None:
     dump = json.dumps if codec.is_text else msgpack.packb
-    for fields in ({}, {"type": "ksmpv3.connected"}, {"type": 5}, {"type": None}, {"type": []}):
+    types: tuple[object, ...] = ("ksmpv3.connected", "ksmpv3.push.register", 5, None, [])
+    for fields in ({}, *({"type": kind} for kind in types)):
         frame = dump(fields)
         with pytest.raises(UnknownEventError):
             codec.decode_client_event(frame.encode() if isinstance(frame, str) else frame)
