@@ -1,16 +1,20 @@
-"""`ksmp-relay bench`: how fast a relay is, and whether it keeps its promises meanwhile."""
+"""`ksmp-relay bench`: how fast a relay is, what it costs, and whether it keeps its promises."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 from cyclopts import App, Parameter, validators
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.ordering import OrderingReport, Shape, measure_own_relay, measure_relay_at
 from bench.relay_of_its_own import LIFTED, StartError
 from bench.run import GENERATOR_BOUND, RunError
@@ -65,21 +69,84 @@ def ordering(
             "Give both, or neither to measure a relay started for it.",
         )
     shape = Shape(pairs, in_flight, size, seconds, warm_up)
-    try:
+    with _told_to_people():
         if url is None or tokens is None:
             _say_what_is_lifted()
             report = measure_own_relay(shape)
         else:
             report = measure_relay_at(url, tokens, shape)
+    if json:
+        _print_json(report)
+    else:
+        _print_table(report)
+    return ExitCode.OK if report.is_good else ExitCode.FAILED
+
+
+@app.command
+def idle(
+    *,
+    connections: Annotated[int, Parameter(validator=_POSITIVE)] = 10_000,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gte=1, lte=3_600))] = 60.0,
+    json: bool = False,
+) -> int:
+    """Open connections that say nothing, and tell what each costs the relay in memory.
+
+    It starts a relay of its own on an empty store. Each connection is of another user, and answers
+    pings; the keep-alive is so short that each gets at least two. Exits with 1 when a connection
+    was lost.
+
+    Parameters
+    ----------
+    connections
+        How many.
+    seconds
+        How long they stay silent.
+    json
+        Print JSON on standard output instead of lines.
+    """
+    with _told_to_people():
+        _say_what_is_lifted()
+        report = measure_idle(connections, seconds)
+    if json:
+        _print_json(report)
+    else:
+        _print_idle(report)
+    return ExitCode.OK if report.is_good else ExitCode.FAILED
+
+
+@contextmanager
+def _told_to_people() -> Iterator[None]:
+    """What keeps a measurement from being made, as the end of the command."""
+    try:
+        yield
     except (StartError, RunError) as error:
         raise CommandError(
             ExitCode.FAILED, "There is no measurement", str(error), "Nothing was judged."
         ) from None
-    if json:
-        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
-    else:
-        _print_table(report)
-    return ExitCode.OK if report.is_good else ExitCode.FAILED
+
+
+def _print_json(report: Struct) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+
+
+def _print_idle(report: IdleReport) -> None:
+    there, lost = report.still_connected, report.connections - report.still_connected
+    before, after = report.relay_rss_before_kib / 1_024, report.relay_rss_after_kib / 1_024
+    opened = f"{report.connections:,} opened, {report.handshakes_per_s:,.0f} per second"
+    pings = f"each connection has answered at least {report.keepalive_rounds}"
+    lines = [
+        f"Connections: {opened}; {there:,} still there after {report.seconds:g} s.",
+        f"Memory per connection: {report.kib_per_connection:.1f} KiB.",
+        f"Memory of the relay: {before:,.1f} MiB before, {after:,.1f} MiB with them.",
+        f"A ping after {report.keepalive_seconds:g} s of silence: {pings}.",
+    ]
+    if lost:
+        lines.append(f"Lost: {lost:,}.")
+    if report.keepalive_rounds < KEEPALIVE_ROUNDS:
+        lines.append("Too few pings to tell whether the connections would stay.")
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _say_what_is_lifted() -> None:

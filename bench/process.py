@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,9 @@ from time import perf_counter, process_time
 from typing import Final, Protocol
 
 import uvloop
+from msgspec import Struct
 
+from bench.descriptors import lift_descriptor_limit
 from bench.meter import Meter
 from bench.order import OrderCounts
 from bench.plan import (
@@ -23,7 +24,6 @@ from bench.plan import (
     Plan,
     Progress,
     Refused,
-    Report,
     Started,
     Stopped,
     decode_plan,
@@ -62,11 +62,11 @@ class Load(Protocol):
 def run_process(load: Callable[[Plan], Load]) -> None:
     """Read one `Plan` from standard input, run it, report on standard output."""
     plan = decode_plan(sys.stdin.buffer.readline())
-    _lift_descriptor_limit()
+    lift_descriptor_limit()
     try:
         uvloop.run(_run(load, plan))
     except LoadError as error:
-        _say(Refused(str(error)))
+        say(Refused(str(error)))
 
 
 async def _run(make_load: Callable[[Plan], Load], plan: Plan) -> None:
@@ -77,7 +77,7 @@ async def _run(make_load: Callable[[Plan], Load], plan: Plan) -> None:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if load.failure.done():
             load.failure.result()
-        _say(phases.result())
+        say(phases.result())
     finally:
         phases.cancel()
         with suppress(asyncio.CancelledError, LoadError):
@@ -95,12 +95,12 @@ async def _phases(load: Load, plan: Plan) -> Measured:
     load.start()
     await asyncio.sleep(plan.warm_up_seconds)
     load.meter.begin()
-    _say(Started())
+    say(Started())
     began, cpu_began = perf_counter(), process_time()
     await _wait_in_steps(plan.seconds)
     seconds, cpu = perf_counter() - began, process_time() - cpu_began
     load.meter.end()
-    _say(Stopped())
+    say(Stopped())
 
     with suppress(TimeoutError):
         await asyncio.wait_for(load.meter.settled.wait(), SETTLE_SECONDS)
@@ -110,7 +110,7 @@ async def _phases(load: Load, plan: Plan) -> Measured:
 async def _connect(load: Load, connections: int) -> None:
     def connected(count: int) -> None:
         if count % 100 == 0 or count == connections:
-            _say(Progress("connecting", count, connections))
+            say(Progress("connecting", count, connections))
 
     try:
         await asyncio.wait_for(load.connect(connected), CONNECT_SECONDS)
@@ -121,7 +121,7 @@ async def _connect(load: Load, connections: int) -> None:
 async def _wait_in_steps(seconds: float) -> None:
     began = perf_counter()
     while (passed := perf_counter() - began) < seconds:
-        _say(Progress("measuring", passed, seconds))
+        say(Progress("measuring", passed, seconds))
         await asyncio.sleep(min(PROGRESS_SECONDS, seconds - passed))
 
 
@@ -142,11 +142,7 @@ def _measured(load: Load, connections: int, seconds: float, cpu: float) -> Measu
     )
 
 
-def _lift_descriptor_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _say(report: Report) -> None:
+def say(report: Struct) -> None:
+    """Report to whoever started this process."""
     sys.stdout.buffer.write(encode(report) + b"\n")
     sys.stdout.buffer.flush()

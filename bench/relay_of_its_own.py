@@ -8,16 +8,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.run import PACKAGES
+from ksmp.types import UserId
+from relay.auth import DEFAULT_DEVICE
+from relay.config import AuthConfig
+from relay.keys import issue_token, load_or_create_signing_key
+
 PROGRAM: Final = (sys.executable, "-c", "from relay.cli import main; main()")
+DATA: Final = "data"
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.02
-TTL_SECONDS: Final = "86400"
+TTL_SECONDS: Final = 86_400
 
 LIFTED: Final = {
     "KSMP_LIMITS__SENDS_PER_SECOND": "1000000",
@@ -41,25 +48,30 @@ class OwnRelay(NamedTuple):
 
 
 @contextmanager
-def relay_of_its_own(users: Sequence[str]) -> Iterator[OwnRelay]:
+def relay_of_its_own(
+    users: Sequence[str], settings: Mapping[str, str] | None = None
+) -> Iterator[OwnRelay]:
     """A relay that runs until the block ends; then its store is removed.
+
+    `settings` are environment variables, and win over what is `LIFTED`.
 
     Raises:
         StartError: it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="ksmp-bench-") as name:
         directory = Path(name)
-        with _serving(directory) as process:
+        with _serving(directory, {**LIFTED, **(settings or {})}) as process:
             url = _await_url(directory, process)
-            yield OwnRelay(url, process.pid, _tokens(directory, users))
+            yield OwnRelay(url, process.pid, _tokens(directory / DATA, users))
 
 
 @contextmanager
-def _serving(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _serving(directory: Path, settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
-            [*PROGRAM, "serve", *_store(directory), *_address(directory)],
-            env=_environment() | LIFTED,
+            [*PROGRAM, "serve", "--data", str(directory / DATA), *_address(directory)],
+            cwd=PACKAGES,
+            env=_environment() | dict(settings),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -92,22 +104,22 @@ def _await_url(directory: Path, process: subprocess.Popen[bytes]) -> str:
     return f"ws://{listening['host']}:{listening['port']}/ksmp/v3"
 
 
-def _tokens(directory: Path, users: Sequence[str]) -> Sequence[str]:
-    printed = subprocess.run(
-        [*PROGRAM, "token", *users, "--ttl", TTL_SECONDS, *_store(directory)],
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    tokens = printed.stdout.decode().split()
-    if printed.returncode or len(tokens) != len(users):
-        raise StartError("the relay started, but made no tokens")
-    return tokens
-
-
-def _store(directory: Path) -> tuple[str, ...]:
-    return "--data", str(directory / "data")
+def _tokens(data: Path, users: Sequence[str]) -> Sequence[str]:
+    """A token for each user, signed with the key that the relay made when it started."""
+    key = load_or_create_signing_key(data)
+    audience, issued_at = AuthConfig().audience, int(time.time())
+    return [
+        issue_token(
+            key,
+            user=UserId(user),
+            device=DEFAULT_DEVICE,
+            audience=audience,
+            issuer=None,
+            issued_at=issued_at,
+            lifetime_seconds=TTL_SECONDS,
+        )
+        for user in users
+    ]
 
 
 def _address(directory: Path) -> tuple[str, ...]:

@@ -6,17 +6,26 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from msgspec import Struct
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from bench import plan as plans
 from bench.plan import Measured, Plan, Refused, Started, Stopped
 
 GENERATOR_BOUND: Final = 0.8
 """Above this share of a core the generator may be what is measured."""
+
+PACKAGES: Final = Path(__file__).parents[1]
+"""Where Python runs in the processes started here: it finds this very code, and not a stranger's
+of the same name in the directory a person happens to be in."""
+
+ENDED_EARLY: Final = "the load generator ended without a result"
 
 
 class RunError(Exception):
@@ -41,28 +50,12 @@ def run_generator(module: str, plan: Plan, server_pid: int | None, title: str) -
     Raises:
         RunError: the generator could not measure.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        return _watch(process, plan, server_pid, title)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _watch(process: subprocess.Popen[bytes], plan: Plan, server_pid: int | None, title: str) -> Run:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(plans.encode(plan) + b"\n")
-    process.stdin.close()
     cpu = _ServerCpu(server_pid)
-    with _bar() as bar:
-        task = bar.add_task(title, total=1.0, step="starting")
-        for line in process.stdout:
+    with generator(module, plan) as lines, progress_bar(title) as show:
+        for line in lines:
             match plans.decode_report(line):
                 case plans.Progress() as progress:
-                    _show(bar, task, progress)
+                    show(progress)
                 case Started():
                     cpu.begin()
                 case Stopped():
@@ -71,23 +64,45 @@ def _watch(process: subprocess.Popen[bytes], plan: Plan, server_pid: int | None,
                     return Run(measured, cpu.share)
                 case Refused(reason=reason):
                     raise RunError(reason)
-    raise RunError(f"the load generator ended with code {process.wait()} and without a result")
+    raise RunError(ENDED_EARLY)
 
 
-def _bar() -> Progress:
+@contextmanager
+def generator(module: str, plan: Struct) -> Iterator[Iterable[bytes]]:
+    """A process that runs `python -m module` on this plan; the lines it reports."""
+    with subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=PACKAGES,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with suppress(BrokenPipeError):  # it has ended already: there will be no report
+                process.stdin.write(plans.encode(plan) + b"\n")
+                process.stdin.close()
+            yield process.stdout
+        finally:
+            process.kill()
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[plans.Progress], None]]:
+    """Shows what it is given, on a terminal; elsewhere nothing."""
     console = Console(stderr=True)
-    return Progress(
+    with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[step]}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    )
-
-
-def _show(bar: Progress, task: TaskID, progress: plans.Progress) -> None:
-    bar.update(task, completed=progress.done, total=progress.total, step=progress.step)
+    ) as bar:
+        task = bar.add_task(title, total=1.0, step="starting")
+        yield lambda progress: bar.update(
+            task, completed=progress.done, total=progress.total, step=progress.step
+        )
 
 
 class _ServerCpu:

@@ -18,18 +18,11 @@ from typing import Final
 
 import msgspec
 from msgspec import UNSET
-from picows import (
-    WSError,
-    WSFrame,
-    WSHandshakeError,
-    WSListener,
-    WSMsgType,
-    WSTransport,
-    ws_connect,
-)
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from websockets.utils import apply_mask as _apply_mask_in_python
 
 from bench.meter import Meter
+from bench.opening import HANDSHAKE_SECONDS, open_websocket
 from bench.order import InboxChecker
 from bench.plan import Plan
 from bench.process import LoadError
@@ -59,9 +52,6 @@ try:
     from websockets.speedups import apply_mask
 except ImportError:  # a platform without the compiled extension
     apply_mask = _apply_mask_in_python
-
-HANDSHAKE_SECONDS: Final = 30.0
-"""Also how long the relay may take to answer the resume."""
 
 _NO_STATUS: Final = 1005  # RFC 6455 section 7.4.1
 _BINARY: Final = 0x82  # a whole message (RFC 6455 section 5.2)
@@ -113,21 +103,7 @@ class User(WSListener):
         Raises:
             LoadError: the relay is not there, or refuses.
         """
-        headers = {
-            "Authorization": f"Bearer {self._token}",
-            "Sec-WebSocket-Protocol": MSGPACK.subprotocol,
-        }
-        try:
-            self._transport, _ = await ws_connect(
-                lambda: self,
-                url,
-                extra_headers=headers,
-                websocket_handshake_timeout=HANDSHAKE_SECONDS,
-            )
-        except WSHandshakeError as error:
-            raise LoadError(f"the relay refused the handshake: {_refusal(error)}") from None
-        except (OSError, WSError) as error:
-            raise LoadError(f"cannot connect: {type(error).__name__}") from None
+        self._transport = await open_websocket(self, url, self._token)
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             await self._resumed
 
@@ -289,15 +265,6 @@ def subject(token: str) -> UserId:
         return UserId(msgspec.json.decode(base64.urlsafe_b64decode(padded))["sub"])
     except (LookupError, TypeError, ValueError):
         raise LoadError("a line of the tokens file is not a token") from None
-
-
-def _refusal(error: WSHandshakeError) -> str:
-    """The status, and the code where the relay's answer holds one."""
-    status = "no status" if error.response is None else str(int(error.response.status))
-    try:
-        return f"{status} {msgspec.json.decode(error.raw_body or b'', type=Error).code}"
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return status
 
 
 def _code(frame: WSFrame) -> int:

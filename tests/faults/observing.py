@@ -10,11 +10,23 @@ import trio
 
 from tests.wire.clients import Peer
 from tests.wire.messages import envelope
+from tests.wire.relay_process import RelayProcess
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 QUIET_SECONDS: Final = 0.5
+
+
+def pid_of(relay: RelayProcess) -> int:
+    """The process of a relay that runs."""
+    assert relay._process is not None
+    return relay._process.pid
+
+
+def errors_of(relay: RelayProcess) -> str:
+    """All that every process of this relay has written on standard error."""
+    return (relay.directory / "stderr").read_text(errors="replace")
 
 
 def resident_bytes(pid: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from storage.log import Appended
-from tests.faults.observing import KIB, MIB, ack_latency, resident_bytes, wait_until_idle
+from tests.faults.observing import KIB, MIB, ack_latency, pid_of, resident_bytes, wait_until_idle
 from tests.storage.world import Sent, append, base, conversation, head_after, opened, writer
 from tests.wire import raw
 from tests.wire.codecs import MSGPACK
@@ -97,7 +97,7 @@ async def test_a_thousand_stuck_devices_cost_bounded_memory_and_nobody_time(
     store = own.relay.data_directory / "store"
     await trio.to_thread.run_sync(fill_inbox, store, "reader")
     await trio.to_thread.run_sync(own.relay.start)
-    pid = own.relay.pid
+    pid = pid_of(own.relay)
     async with own.connect("bystander") as peer:
         await ack_latency(peer, "friend", SENDS)
         before = await ack_latency(peer, "friend", SENDS)
@@ -113,7 +113,9 @@ async def test_a_thousand_stuck_devices_cost_bounded_memory_and_nobody_time(
             stuck.__exit__(None, None, None)
         assert (await peer.before_pong()) == []
     print(f"{DEVICES} stuck devices: {grown / MIB:.0f} MiB, {grown / DEVICES / KIB:.0f} KiB each")
-    print(f"acks before: {before}; while they are sent to: {filling}; once they are stuck: {during}")
+    print(
+        f"acks before: {before}; while they are sent to: {filling}; once they are stuck: {during}"
+    )
 
     assert grown < DEVICES * OUTBOUND_BYTES + ALLOWANCE_BYTES
     assert during.median <= before.median + MORE_MILLISECONDS / 10
@@ -123,7 +125,7 @@ async def test_a_thousand_stuck_devices_cost_bounded_memory_and_nobody_time(
 
 async def test_an_idle_connection_costs_at_most_25_kib(start: StartRelay) -> None:
     own = start(**WITHOUT_LIMITS)
-    pid = own.relay.pid
+    pid = pid_of(own.relay)
 
     def connect(stack: ExitStack, first: int, count: int) -> None:
         for number in range(first, first + count):

@@ -64,8 +64,10 @@ class Asked:
 
     def devices(self) -> list[Device]:
         """Who asked, each once."""
-        everyone = [one.device for one in (*self.offers, *self.markings)]
-        return list(dict.fromkeys([*everyone, *(device for device, _ in self.pings)]))
+        everyone = [offer.device for offer in self.offers]
+        everyone += [marking.device for marking in self.markings]
+        everyone += [device for device, _ in self.pings]
+        return list(dict.fromkeys(everyone))
 
     def collect(self) -> None:
         """Match the answers that have come with what was asked."""
@@ -101,9 +103,9 @@ class Asked:
     def _offer_of(self, device: Device, ids: Event) -> Offer:
         names = ("conversationId", "recipientUserId", "messageId", "idempotencyKey")
         for offer in self.offers:
-            if offer.device is device and offer.answer is None:
-                if all(offer.envelope[name] == ids[name] for name in names):
-                    return offer
+            is_asked = all(offer.envelope[name] == ids[name] for name in names)
+            if offer.device is device and offer.answer is None and is_asked:
+                return offer
         require(holds=False, what=f"{device} asked nothing that {ids} answers")
         raise AssertionError
 
@@ -162,9 +164,7 @@ def acknowledged(ledger: Ledger, offers: Sequence[Offer]) -> dict[Key, tuple[Eve
     return new
 
 
-def judge_offers(
-    ledger: Ledger, offers: Sequence[Offer], stored: Stored, weather: Weather
-) -> None:
+def judge_offers(ledger: Ledger, offers: Sequence[Offer], stored: Stored, weather: Weather) -> None:
     """`stored` goes to the ledger; every answered offer has the one right answer."""
     _require_order(ledger, offers, stored, weather)
     ledger.commit(stored.values())

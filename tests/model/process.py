@@ -7,19 +7,17 @@ and the process can be cut off before a transaction or between its commit and th
 
 from __future__ import annotations
 
-import types
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import trio
 
 from actors.alarms import Alarms
 from actors.connection import Surroundings
-from actors.conversation import Conversation
 from actors.inboxes import Inboxes
 from actors.limits import Limits
 from actors.router import Router
@@ -179,6 +177,7 @@ class Process:
         self.writing = Disk(shape.disk_checkpoints, self._committed)
         self._reading = Disk(shape.disk_checkpoints, lambda: None)
         self._scope = trio.CancelScope()
+        self.started = trio.Event()
         self._ended = trio.Event()
         self._ids = count(1)
         self._environment = open_environment(
@@ -189,7 +188,7 @@ class Process:
             writing=self.writing,
             reading=self._reading,
             free_bytes=lambda: 0 if self.is_full else PLENTY,
-            after_commit=lambda: self._inboxes.deliver(),
+            after_commit=lambda: self._inboxes.deliver(),  # noqa: PLW0108 - made below
             on_failure=self.bugs.append,
             on_bug=self.bugs.append,
         )
@@ -211,9 +210,7 @@ class Process:
         nobody = Authenticator({}, audience="nobody", issuer=None, now_ms=wall_clock)
         self.server = Server(surroundings, nobody, lambda: ConnectionId("unused"))
 
-    async def run(
-        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self) -> None:
         """Serve until killed; everything is released then."""
         try:
             with self._scope:
@@ -225,7 +222,7 @@ class Process:
                         child = ChildSpec(name, run, "permanent")
                         nursery.start_soon(supervise, child, self.telemetry, _no_jitter)
                     await self._router.started.wait()
-                    task_status.started()
+                    self.started.set()
                     await trio.sleep_forever()
         finally:
             self._environment.close()
@@ -250,7 +247,7 @@ class Process:
     async def watch(self, key: ConversationKey, life: Coroutine[Any, Any, None]) -> None:
         """Live the life of an incarnation, exposed to sabotage."""
         with trio.CancelScope() as self._lives[key]:
-            await self._watched(key, life)
+            await Watched(self, key, life)
         if self._lives[key].cancelled_caught and self.sabotage is not None:
             self.sabotage.strikes += 1
             raise Planted
@@ -261,26 +258,34 @@ class Process:
             if life is not None:
                 life.cancel()
 
-    @types.coroutine
-    def _watched(
-        self, key: ConversationKey, life: Coroutine[Any, Any, None]
-    ) -> Generator[Any, Any, None]:
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                trap = life.send(value) if error is None else life.throw(error)
-            except StopIteration:
-                return
-            value, error = None, None
-            try:
-                value = yield trap
-            except BaseException as thrown:  # noqa: BLE001 - it is the victim's to handle
-                error = thrown
-                continue
-            if self.sabotage is not None and self.sabotage.strikes_at_checkpoint(key):
-                self.sabotage.strikes += 1
-                error = Planted()
+
+class Watched(Generator[object, object, None]):
+    """An incarnation's life, into which the sabotage of its process may raise at a checkpoint."""
+
+    def __init__(
+        self, process: Process, key: ConversationKey, life: Coroutine[Any, Any, None]
+    ) -> None:
+        self._process = process
+        self._key = key
+        self._life = life
+
+    def __await__(self) -> Self:
+        return self
+
+    def __next__(self) -> object:
+        return self._life.send(None)
+
+    def send(self, value: object) -> object:
+        """Come back from a checkpoint."""
+        sabotage = self._process.sabotage
+        if sabotage is not None and sabotage.strikes_at_checkpoint(self._key):
+            sabotage.strikes += 1
+            return self._life.throw(Planted())
+        return self._life.send(value)
+
+    def throw(self, error: Any, value: Any = None, traceback: Any = None) -> object:
+        """See `Generator.throw`."""
+        return self._life.throw(error, value, traceback)
 
 
 def _no_jitter() -> float:

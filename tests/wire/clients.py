@@ -6,6 +6,7 @@ use. `SyncPeer` shows that the same conversation works for another library.
 
 from __future__ import annotations
 
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -161,13 +162,22 @@ async def connected(
     address: tuple[str, int], token: str, user: str, codec: Codec = MSGPACK
 ) -> AsyncIterator[Peer]:
     """A client that has received `ksmpv3.connected`, closed on leaving."""
+    async with connected_over(await trio.open_tcp_stream(*address), token, user, codec) as peer:
+        yield peer
+
+
+@asynccontextmanager
+async def connected_over(
+    stream: trio.abc.Stream, token: str, user: str, codec: Codec = MSGPACK
+) -> AsyncIterator[Peer]:
+    """The same on a stream that leads to the relay, such as one of TLS."""
     # The stream is ours, because the library leaves it open where the relay closes first.
-    async with await trio.open_tcp_stream(*address) as stream, trio.open_nursery() as nursery:
+    async with stream, trio.open_nursery() as nursery:
         with trio.fail_after(ANSWER_SECONDS):
             websocket = await trio_websocket.wrap_client_stream(
                 nursery,
-                stream,
-                f"{address[0]}:{address[1]}",
+                stream,  # type: ignore[arg-type]  # its types are narrower than what it takes
+                "relay.example",
                 "/ksmp/v3",
                 subprotocols=[codec.subprotocol],
                 extra_headers=[(b"Authorization", b"Bearer " + token.encode())],
@@ -204,13 +214,16 @@ class SyncPeer:
 
 
 @contextmanager
-def connected_in_thread(url: str, token: str, codec: Codec = JSON) -> Iterator[SyncPeer]:
+def connected_in_thread(
+    url: str, token: str, codec: Codec = JSON, tls: ssl.SSLContext | None = None
+) -> Iterator[SyncPeer]:
     """A blocking client that offers compression, as browsers do, and must not be given it."""
     with websockets.sync.client.connect(
         url,
         subprotocols=[Subprotocol(codec.subprotocol)],
         additional_headers={"Authorization": f"Bearer {token}"},
         compression="deflate",
+        ssl=tls,
         open_timeout=ANSWER_SECONDS,
         close_timeout=ANSWER_SECONDS,
         proxy=None,

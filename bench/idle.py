@@ -1,0 +1,144 @@
+"""The idle benchmark: what a connection costs that says nothing, and whether it stays.
+
+Every connection is of another user, has resumed, and answers the relay's pings. Memory is what the
+system counts as the relay's resident set: before the first connection, and while all are idle.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from bench.descriptors import DescriptorLimitError, make_room_for
+from bench.idle_plan import IdlePlan, Opened, Waited, decode_report
+from bench.plan import Progress, Refused
+from bench.relay_of_its_own import LIFTED, OwnRelay, relay_of_its_own
+from bench.run import ENDED_EARLY, RunError, generator, progress_bar
+
+GENERATOR: Final = "bench.idlers"
+KEEPALIVE_ROUNDS: Final = 2
+"""How often each connection must have been pinged, so that staying means something."""
+
+READINGS: Final = 5
+BETWEEN_READINGS_SECONDS: Final = 0.1
+_DEFAULT_KEEPALIVE_SECONDS: Final = 30.0
+
+
+class IdleReport(Struct, frozen=True):
+    """One run; as JSON this is what `--json` prints."""
+
+    connections: int
+    still_connected: int
+    seconds: float
+    keepalive_seconds: float
+    keepalive_rounds: int
+    """The fewest pings that any connection still there has answered."""
+    relay_rss_before_kib: int
+    relay_rss_after_kib: int
+    kib_per_connection: float
+    handshakes_per_s: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every connection is still there, after enough rounds of pings."""
+        return (
+            self.still_connected == self.connections and self.keepalive_rounds >= KEEPALIVE_ROUNDS
+        )
+
+
+def keepalive_seconds(seconds: float) -> float:
+    """The relay's keep-alive for a wait of this length: every connection is pinged twice in it."""
+    return min(_DEFAULT_KEEPALIVE_SECONDS, round(seconds / (KEEPALIVE_ROUNDS + 1), 3))
+
+
+def measure_idle(connections: int, seconds: float) -> IdleReport:
+    """Measure a relay started for this, its limits on connections lifted.
+
+    Raises:
+        StartError: it does not start.
+        RunError: it cannot be measured.
+    """
+    try:
+        make_room_for(connections)
+    except DescriptorLimitError as error:
+        raise RunError(str(error)) from None
+    keepalive = keepalive_seconds(seconds)
+    users = [f"idle-{number}" for number in range(connections)]
+    with relay_of_its_own(users, _settings(connections, keepalive)) as relay:
+        run = _run(relay, seconds)
+    return IdleReport(
+        connections=connections,
+        still_connected=run.waited.still_connected,
+        seconds=seconds,
+        keepalive_seconds=keepalive,
+        keepalive_rounds=run.waited.fewest_pings,
+        relay_rss_before_kib=run.before_kib,
+        relay_rss_after_kib=run.after_kib,
+        kib_per_connection=round((run.after_kib - run.before_kib) / connections, 2),
+        handshakes_per_s=run.opened.handshakes_per_s,
+    )
+
+
+def _settings(connections: int, keepalive: float) -> dict[str, str]:
+    room = str(max(connections, int(LIFTED["KSMP_LIMITS__CONNECTIONS"])))
+    return {
+        "KSMP_LIMITS__CONNECTIONS": room,
+        "KSMP_LIMITS__CONNECTIONS_PER_ADDRESS": room,
+        "KSMP_LIMITS__KEEPALIVE_SECONDS": str(keepalive),
+    }
+
+
+class _Run(NamedTuple):
+    before_kib: int
+    after_kib: int
+    opened: Opened
+    waited: Waited
+
+
+def _run(relay: OwnRelay, seconds: float) -> _Run:
+    before: list[int] = []
+    for _ in range(READINGS):
+        before.append(resident_kib(relay.pid))
+        time.sleep(BETWEEN_READINGS_SECONDS)
+    idle: list[int] = []
+    opened = Opened(0.0)
+    plan = IdlePlan(relay.url, tuple(relay.tokens), seconds)
+    with generator(GENERATOR, plan) as lines, progress_bar("idle connections") as show:
+        for line in lines:
+            match decode_report(line):
+                case Progress() as progress:
+                    show(progress)
+                    if progress.step == "idle":
+                        idle.append(resident_kib(relay.pid))
+                case Opened() as opened:
+                    pass
+                case Waited() as waited:
+                    after = idle[len(idle) // 2 :]  # when what opening cost has been given back
+                    return _Run(_median(before), _median(after), opened, waited)
+                case Refused(reason=reason):
+                    raise RunError(reason)
+    raise RunError(ENDED_EARLY)
+
+
+def _median(readings: list[int]) -> int:
+    return round(statistics.median(readings))
+
+
+def resident_kib(pid: int) -> int:
+    """The memory of a process that is in use and not swapped out.
+
+    Raises:
+        RunError: it has ended, or this system does not tell.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    except (OSError, ValueError):
+        raise RunError(
+            "the relay's memory cannot be read: it has ended, or this is no Linux"
+        ) from None
+    return int(line.split()[1])

@@ -1,0 +1,150 @@
+"""Connections that do nothing but stay: each resumes, answers pings, and waits.
+
+Run as a process of its own (`python -m bench.idlers`, a `bench.idle_plan.IdlePlan` on standard
+input). It always ends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from time import perf_counter
+from typing import Final
+
+import uvloop
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
+
+from bench.descriptors import lift_descriptor_limit
+from bench.idle_plan import IdlePlan, Opened, Waited, decode_plan
+from bench.opening import HANDSHAKE_SECONDS, open_websocket
+from bench.plan import Progress, Refused
+from bench.process import PROGRESS_SECONDS, LoadError, say
+from ksmp.codec import MSGPACK, UndecodableError
+from ksmp.events import Connected, Ping, Pong, Resume, ResumeComplete
+
+OPENING_AT_ONCE: Final = 64
+OPENING_SECONDS: Final = 300.0
+ANSWER_SECONDS: Final = 30.0
+
+_RESUME: Final = MSGPACK.encode(Resume(None))
+_PING: Final = MSGPACK.encode(Ping())
+
+
+def main() -> None:
+    """Run the plan on standard input."""
+    plan = decode_plan(sys.stdin.buffer.readline())
+    lift_descriptor_limit()
+    try:
+        uvloop.run(_run(plan))
+    except LoadError as error:
+        say(Refused(str(error)))
+
+
+async def _run(plan: IdlePlan) -> None:
+    idlers = [Idler() for _ in plan.tokens]
+    began = perf_counter()
+    await _open(idlers, plan)
+    say(Opened(round(len(idlers) / (perf_counter() - began), 1)))
+    await _wait(plan.seconds)
+    say(await _roll_call(idlers))
+
+
+async def _open(idlers: list[Idler], plan: IdlePlan) -> None:
+    count = itertools.count(1)
+    slots = asyncio.Semaphore(OPENING_AT_ONCE)
+
+    async def open_one(idler: Idler, token: str) -> None:
+        async with slots:
+            await idler.open(plan.url, token)
+        if (opened := next(count)) % 100 == 0:
+            say(Progress("connecting", opened, len(idlers)))
+
+    try:
+        async with asyncio.timeout(OPENING_SECONDS):
+            await asyncio.gather(*map(open_one, idlers, plan.tokens))
+    except TimeoutError:
+        raise LoadError(f"not all connected within {OPENING_SECONDS:.0f} seconds") from None
+
+
+async def _wait(seconds: float) -> None:
+    began = perf_counter()
+    while (passed := perf_counter() - began) < seconds:
+        say(Progress("idle", passed, seconds))
+        await asyncio.sleep(min(PROGRESS_SECONDS, seconds - passed))
+
+
+async def _roll_call(idlers: list[Idler]) -> Waited:
+    """Have every connection answered by the relay: an open socket alone proves nothing."""
+    await asyncio.gather(*(idler.ask() for idler in idlers))
+    there = [idler for idler in idlers if idler.is_answered]
+    return Waited(len(there), min((idler.pings for idler in there), default=0))
+
+
+class Idler(WSListener):
+    """One silent user. `pings` counts those of the relay that it has answered."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+        self.is_answered = False
+        self._transport: WSTransport | None = None
+        # What is waited for: `resume.complete` first, the pong to `ask` later.
+        self._answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def open(self, url: str, token: str) -> None:
+        """Connect and resume from now on.
+
+        Raises:
+            LoadError: the relay is not there, refuses, or does not answer.
+        """
+        await open_websocket(self, url, token, answers_pings=True)
+        if not await self._is_answered_in(HANDSHAKE_SECONDS):
+            raise LoadError("a connection was opened, and its resume not answered")
+
+    async def ask(self) -> None:
+        """Find out whether the relay still answers: `is_answered` is then set."""
+        if self._transport is not None:
+            self._answer = asyncio.get_running_loop().create_future()
+            self._transport.send(WSMsgType.BINARY, _PING)
+            self.is_answered = await self._is_answered_in(ANSWER_SECONDS)
+
+    async def _is_answered_in(self, seconds: float) -> bool:
+        await asyncio.wait([self._answer], timeout=seconds)
+        return self._answer.done() and not self._answer.cancelled()
+
+    # ── what picows calls ────────────────────────────────────────────────────────────────────
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Take the transport."""
+        self._transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Answer what has to be answered."""
+        if frame.msg_type is WSMsgType.PING:
+            self.pings += 1
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif frame.msg_type is WSMsgType.BINARY:
+            self._take(transport, frame.get_payload_as_bytes())
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Whatever is waited for will not come."""
+        self._transport = None
+        self._answer.cancel()
+
+    def _take(self, transport: WSTransport, payload: bytes) -> None:
+        try:
+            event = MSGPACK.decode_server_event(payload)
+        except UndecodableError:
+            transport.disconnect(graceful=False)
+            return
+        match event:
+            case Connected():
+                transport.send(WSMsgType.BINARY, _RESUME)
+            case ResumeComplete() | Pong() if not self._answer.done():
+                self._answer.set_result(None)
+            case _:
+                pass
+
+
+if __name__ == "__main__":
+    main()

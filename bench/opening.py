@@ -1,0 +1,54 @@
+"""Opening one connection to a relay from a generator process."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from picows import WSError, WSHandshakeError, WSListener, WSTransport, ws_connect
+
+from bench.process import LoadError
+from ksmp.codec import MSGPACK
+from ksmp.events import Error
+
+HANDSHAKE_SECONDS: Final = 30.0
+"""Also how long the relay may take to answer the resume."""
+
+
+async def open_websocket(
+    listener: WSListener, url: str, token: str, *, answers_pings: bool = False
+) -> WSTransport:
+    """Connect `listener` as the token's user, speaking MessagePack.
+
+    The relay's first frames may reach the listener before this returns. Its pings are answered
+    unseen, unless the listener says that it `answers_pings` itself.
+
+    Raises:
+        LoadError: the relay is not there, or refuses.
+    """
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Sec-WebSocket-Protocol": MSGPACK.subprotocol,
+    }
+    try:
+        transport, _ = await ws_connect(
+            lambda: listener,
+            url,
+            extra_headers=headers,
+            websocket_handshake_timeout=HANDSHAKE_SECONDS,
+            enable_auto_pong=not answers_pings,
+        )
+    except WSHandshakeError as error:
+        raise LoadError(f"the relay refused the handshake: {_refusal(error)}") from None
+    except (OSError, WSError) as error:
+        raise LoadError(f"cannot connect: {type(error).__name__}") from None
+    return transport
+
+
+def _refusal(error: WSHandshakeError) -> str:
+    """The status, and the code where the relay's answer holds one."""
+    status = "no status" if error.response is None else str(int(error.response.status))
+    try:
+        return f"{status} {msgspec.json.decode(error.raw_body or b'', type=Error).code}"
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return status
