@@ -11,90 +11,37 @@ A connection is temporary: it is never restarted. The client resumes from its cu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, Protocol, assert_never
+from typing import Final
 
 import trio
-from msgspec import UNSET, UnsetType
 
-from actors.alarms import Alarm, Alarms
+from actors.alarms import Alarm
 from actors.delivery import Delivery, Need
 from actors.failures import describe
-from actors.inboxes import Inbox, Inboxes
-from actors.letters import Letter, ReadLetter, SendLetter
-from actors.limits import Limits
-from actors.rates import Strikes, TokenBucket
-from actors.router import Router
-from actors.telemetry import Hashed, Telemetry, hashed, hashed_conversation
+from actors.inboxes import Inbox
+from actors.letters import Letter
+from actors.session import Session
+from actors.surroundings import Identity, Surroundings
+from actors.telemetry import Hashed, hashed, hashed_conversation
 from actors.transport import PeerGoneError, SlowPeerError, Transport
-from ksmp.codec import Codec, InvalidTextError, MalformedError, UnknownEventError
+from ksmp.codec import Codec
 from ksmp.errors import error
 from ksmp.events import (
-    About,
-    AckRead,
-    Auth,
-    AuthOk,
-    ClientEvent,
     Connected,
     Error,
-    Ping,
-    Pong,
     Read,
-    Resume,
-    Send,
     SendAck,
     ServerEvent,
 )
 from ksmp.events import Limits as ClientLimits
-from ksmp.types import PROTOCOL, ConnectionId, DeviceId, TimeMs, UserId
-from storage.log import Log
+from ksmp.types import PROTOCOL, ConnectionId, DeviceId
 
 EXTENSIONS: Final = ("auth", "chain", "read", "resume.complete")
 
-TOLERATED_STRIKES: Final = 3
-STRIKE_SECONDS: Final = 10.0
-REFRESH_SECONDS: Final = 10.0
-FLOOD_FACTOR: Final = 10
 REPLACED_RETRY_MS: Final = 60_000
 CLOSING_SECONDS: Final = 1.0
 CLOCK_SKEW_MS: Final = 30_000
-
-
-class Identity(Protocol):
-    """Who a token says is connecting, and until when."""
-
-    @property
-    def user(self) -> UserId:
-        """The authenticated user."""
-
-    @property
-    def device(self) -> DeviceId:
-        """Which of the user's devices."""
-
-    @property
-    def expires_at_ms(self) -> TimeMs:
-        """When the token expires."""
-
-    def may_write_to(self, recipient: UserId) -> bool:
-        """Whether the token allows sends to `recipient`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every connection uses and none owns."""
-
-    log: Log
-    router: Router
-    inboxes: Inboxes
-    alarms: Alarms
-    limits: Limits
-    telemetry: Telemetry
-    wall_clock: Callable[[], TimeMs]
-    jitter: Callable[[], float]
-    identify: Callable[[str], Identity | None]
-    """The identity in a token, None where it is not valid."""
 
 
 class Connection:
@@ -114,7 +61,6 @@ class Connection:
         surroundings: Surroundings,
     ) -> None:
         self._id = connection_id
-        self._identity = identity
         self._codec = codec
         self._transport = transport
         self._inbox = inbox
@@ -131,15 +77,10 @@ class Connection:
             self._limits.outbound_bytes,
             surroundings.telemetry,
         )
-        self._rate = surroundings.inboxes.bucket(identity.user, now)
-        self._excess = TokenBucket(  # of refusals, above what the rate itself allows
-            (FLOOD_FACTOR - 1) * self._limits.sends_per_second,
-            (FLOOD_FACTOR - 1) * self._limits.sends_burst,
-            now,
+        self._session = Session(
+            self, identity, codec, transport, inbox, self._delivery, surroundings
         )
-        self._strikes = Strikes(TOLERATED_STRIKES, STRIKE_SECONDS)
         self._expires_at = now + self._seconds_to_expiry()
-        self._refreshed_at = -REFRESH_SECONDS
         self._unanswered = 0
         self._unanswered_bytes = 0
         self._reading_since: float = now  # the clock of silence stands while not reading
@@ -160,7 +101,7 @@ class Connection:
     @property
     def device(self) -> DeviceId:
         """Which of the user's devices it is."""
-        return self._identity.device
+        return self._session.identity.device
 
     @property
     def is_resumed(self) -> bool:
@@ -189,6 +130,7 @@ class Connection:
                 self._open()
                 with self._reading:
                     await self._receive()
+                    self.close(1000)
                 await self._finish()
             finally:
                 # From here on nothing is pumped: `aclose` writes the rest. Before the nursery
@@ -198,27 +140,27 @@ class Connection:
 
     def _open(self) -> None:
         now = trio.current_time()
-        self._send(self._connected())
+        self.send(self._connected())
         self._alarm = self._around.alarms.set(self._ring(now) or now, self._ring)
         self._around.inboxes.admit(self._inbox, self)
         self.deliver()
         self._telemetry.info(
-            "connection.opened", **self._names(), subprotocol=self._codec.subprotocol
+            "connection.opened", **self.names(), subprotocol=self._codec.subprotocol
         )
 
     def _connected(self) -> Connected:
         limits = self._limits
         return Connected(
             PROTOCOL,
-            self._identity.user,
-            self._identity.device,
+            self._session.identity.user,
+            self._session.identity.device,
             self._id,
             self._around.wall_clock(),
             self._around.log.epoch,
             self._inbox.head,
             self._inbox.truncated_through,
             int(limits.keepalive_seconds * 1_000),
-            self._identity.expires_at_ms,
+            self._session.identity.expires_at_ms,
             EXTENSIONS,
             ClientLimits(
                 limits.max_ciphertext_bytes,
@@ -231,11 +173,12 @@ class Connection:
         )
 
     async def _receive(self) -> None:
-        """Read until something ends it."""
+        """Read until the peer has gone, or `close` cancels this."""
         with suppress(PeerGoneError):
             while True:
                 for message in await self._transport.receive():
-                    self._take(message)
+                    if self._close_code is None and not self._is_draining:
+                        self._session.take(message)
                     if self._must_pause():
                         await self._pause()
                 self.deliver()
@@ -268,6 +211,8 @@ class Connection:
                 await self._pumped.wait()
 
     def _closed(self) -> None:
+        # Whoever is cancelled here has heard nothing: a client stays away after 1000.
+        self.close(1001 if self._is_draining else 1011)
         self._is_over = True
         self._answered.set()
         if self._alarm is not None:
@@ -275,7 +220,7 @@ class Connection:
         self._around.inboxes.dismiss(self._inbox, self)
         self._telemetry.info(
             "connection.closed",
-            **self._names(),
+            **self.names(),
             code=self._close_code,
             records=self._delivery.records_sent,
         )
@@ -286,19 +231,19 @@ class Connection:
             return
         self._close_code = code
         if reason is not None:
-            self._send(reason)
+            self.send(reason)
         self._transport.close(code)
         self.deliver()
         self._reading.cancel()
 
     def _fail(self, bug: BaseException) -> None:
         """Our fault: contained and reported; nothing about its inside is told to the peer."""
-        self._telemetry.error("connection.failed", **self._names(), **describe(bug))
+        self._telemetry.error("connection.failed", **self.names(), **describe(bug))
         self.close(1011, error("internal"))
 
     def replaced(self) -> None:
         """A newer connection of this device has taken over."""
-        self._telemetry.info("connection.replaced", **self._names())
+        self._telemetry.info("connection.replaced", **self.names())
         jittered = int(REPLACED_RETRY_MS * (1.0 + self._around.jitter()))
         self.close(4409, error("replaced", retry_after_ms=jittered))
 
@@ -307,7 +252,7 @@ class Connection:
         if self._close_code is not None or self._is_draining:
             return
         self._is_draining = True
-        self._send(error("draining", retry_after_ms=retry_after_ms))
+        self.send(error("draining", retry_after_ms=retry_after_ms))
         self.deliver()
         while self._unanswered and not self._is_over:
             self._answered = trio.Event()
@@ -316,13 +261,18 @@ class Connection:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────
 
+    def expect(self, letter: Letter) -> None:
+        """A letter of this connection is on its way to its conversation."""
+        self._unanswered += 1
+        self._unanswered_bytes += letter.size
+
     def settle(self, letter: Letter, answer: ServerEvent) -> None:
         """Queue the answer to a letter of this connection."""
         self._unanswered -= 1
         self._unanswered_bytes -= letter.size
         self._around.router.release(letter)
         try:
-            self._send(answer)
+            self.send(answer)
             if self._telemetry.is_debug:
                 self._log_answer(letter, answer)
         except Exception as bug:  # noqa: BLE001 - the commit that answers has others to answer
@@ -373,143 +323,24 @@ class Connection:
             self._is_pumping = False
             self._pumped.set()
 
-    def _send(self, event: ServerEvent) -> None:
+    def send(self, event: ServerEvent) -> None:
+        """Queue an event."""
         self._transport.send(self._codec.encode(event))
-
-    # ── taking events ────────────────────────────────────────────────────────────────────────
-
-    def _take(self, frame: bytes | bytearray) -> None:
-        """Judge one message and act on it. Never waits."""
-        if self._close_code is not None or self._is_draining:
-            return
-        try:
-            event = self._codec.decode_client_event(frame)
-        except MalformedError as malformed:
-            self._strike("malformed", malformed.about)
-        except UnknownEventError:
-            self._strike("unknown_event")
-        except InvalidTextError:
-            self.close(1007)
-        else:
-            if self._telemetry.is_debug:
-                self._telemetry.debug(
-                    "event.received",
-                    **self._names(),
-                    kind=str(type(event).__struct_config__.tag),
-                    bytes=len(frame),
-                )
-            self._act(event, len(frame))
-
-    def _act(self, event: ClientEvent, size: int) -> None:
-        match event:
-            case Send():
-                self._take_send(event, size)
-            case AckRead():
-                self._take_ack_read(event, size)
-            case Resume():
-                self._take_resume(event)
-            case Ping(nonce):
-                if self._transport.note_control():
-                    self._send(Pong(nonce, self._around.wall_clock()))
-            case Auth(token):
-                self._take_auth(token)
-            case _:
-                assert_never(event)
-
-    def _take_send(self, send: Send, size: int) -> None:
-        envelope = send.envelope
-        letter = SendLetter(envelope, self, size)
-        if len(envelope.ciphertext) > self._limits.max_ciphertext_bytes:
-            self._refuse_letter(letter, "too_large")
-        elif envelope.sender_user_id != self._identity.user:
-            self._refuse_letter(letter, "forbidden_sender")
-        elif not self._identity.may_write_to(envelope.recipient_user_id):
-            self._refuse_letter(letter, "forbidden_recipient")
-        else:
-            self._route(letter)
-
-    def _take_ack_read(self, ack: AckRead, size: int) -> None:
-        self._route(ReadLetter(ack, self._identity.user, self, size))
-
-    def _route(self, letter: Letter) -> None:
-        """Hand the letter to its conversation, within the rates."""
-        wait = self._rate.take(self._transport.last_heard)
-        if wait:
-            self._refuse_letter(letter, "rate_limited", 1 + int(wait * 1_000))
-            return
-        key = letter.conversation
-        not_routed = self._around.router.route(key, letter)
-        if not_routed is not None:
-            self._refuse_letter(letter, not_routed.code, not_routed.retry_after_ms)
-            return
-        self._unanswered += 1
-        self._unanswered_bytes += letter.size
-        if self._telemetry.is_debug:
-            self._telemetry.debug(
-                "send.routed", **self._names(), conversation=hashed_conversation(key)
-            )
-
-    def _refuse_letter(self, letter: Letter, code: str, retry_after_ms: int = 1_000) -> None:
-        """Refuse a send or read; whoever goes on at ten times the rate is cut off."""
-        self._refuse(code, letter.about(), retry_after_ms)
-        if self._excess.take(self._transport.last_heard):
-            self.close(4429)
-
-    def _take_resume(self, resume: Resume) -> None:
-        about = About("ksmpv3.resume")
-        head = self._inbox.head
-        cursor = resume.last_global_inbox_seq
-        epoch = self._around.log.epoch
-        if self._delivery.is_resumed:
-            self._refuse("already_resumed", about)
-        elif cursor is None:
-            self._delivery.resume_from_now_on()
-        elif resume.epoch is not UNSET and resume.epoch != epoch:
-            self._send(error("epoch_changed", about, epoch=epoch, head_global_inbox_seq=head))
-        elif cursor > head:
-            self._send(error("cursor_ahead", about, head_global_inbox_seq=head))
-        else:
-            self._delivery.resume(cursor)
-        if self._delivery.is_resumed and self._telemetry.is_debug:
-            self._telemetry.debug("connection.resumed", **self._names(), head=head)
-
-    def _take_auth(self, token: str) -> None:
-        about = About("ksmpv3.auth")
-        now = trio.current_time()
-        if now < self._refreshed_at + REFRESH_SECONDS:
-            wait = self._refreshed_at + REFRESH_SECONDS - now
-            self._refuse("rate_limited", about, 1 + int(wait * 1_000))
-            return
-        fresh = self._around.identify(token)
-        present = self._identity
-        if fresh is None or (fresh.user, fresh.device) != (present.user, present.device):
-            self.close(4401, error("unauthenticated", about))
-            return
-        self._refreshed_at = now
-        self._identity = fresh
-        self._expires_at = now + self._seconds_to_expiry()
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = self._around.alarms.set(self._ring(now) or now, self._ring)
-        self._send(AuthOk(fresh.expires_at_ms))
-
-    def _strike(self, code: str, about: About | UnsetType = UNSET) -> None:
-        """Answer what is not of this contract; the one too many also closes."""
-        self._refuse(code, about)
-        if self._strikes.strike(trio.current_time()):
-            self.close(4400)
-
-    def _refuse(self, code: str, about: About | UnsetType, retry_after_ms: int = 1_000) -> None:
-        self._send(error(code, about, retry_after_ms=retry_after_ms))
-        if self._telemetry.is_debug:
-            self._telemetry.debug("event.refused", **self._names(), code=code)
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────
 
     def _seconds_to_expiry(self) -> float:
         """From now to `exp`; a token accepted within the clock skew lives to the end of that."""
-        left = self._identity.expires_at_ms - self._around.wall_clock()
+        left = self._session.identity.expires_at_ms - self._around.wall_clock()
         return (left if left > 0 else left + CLOCK_SKEW_MS) / 1_000
+
+    def live_until_expiry(self) -> None:
+        """The identity has been refreshed: its expiry is another."""
+        now = trio.current_time()
+        self._expires_at = now + self._seconds_to_expiry()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._around.alarms.set(self._ring(now) or now, self._ring)
 
     def _ring(self, now: float) -> float | None:
         """What time asks for: an expired token, a silent line. Returns when to look again."""
@@ -537,10 +368,11 @@ class Connection:
 
     # ── what is said about it ────────────────────────────────────────────────────────────────
 
-    def _names(self) -> dict[str, Hashed]:
+    def names(self) -> dict[str, Hashed]:
+        """What a log line about it says."""
         return {
             "connection": hashed("connection", self._id),
-            "user": hashed("user", self._identity.user),
+            "user": hashed("user", self._session.identity.user),
         }
 
     def _log_answer(self, letter: Letter, answer: ServerEvent) -> None:
@@ -548,15 +380,15 @@ class Connection:
             case SendAck():
                 self._telemetry.debug(
                     "send.acked",
-                    **self._names(),
+                    **self.names(),
                     conversation=hashed_conversation(letter.conversation),
                     server_seq=answer.server_seq,
                 )
             case Error(code):
-                self._telemetry.debug("event.refused", **self._names(), code=code)
+                self._telemetry.debug("event.refused", **self.names(), code=code)
             case _:
                 self._telemetry.debug(
                     "read.marked",
-                    **self._names(),
+                    **self.names(),
                     conversation=hashed_conversation(letter.conversation),
                 )

@@ -28,7 +28,7 @@ from ksmp.types import GlobalInboxSeq, UserId
 from storage.log import Log
 
 PAGE_BYTES: Final = 64 * 1024
-READ_STATES_PER_PAGE: Final = 256
+READ_STATES_PER_PAGE: Final = 64
 
 
 class Need(Enum):

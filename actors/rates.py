@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 
 class TokenBucket:
     """`burst` at once, then `per_second` on average. Time is Trio's clock, handed in."""
@@ -41,11 +39,11 @@ class Strikes:
     def __init__(self, allowed: int, period_seconds: float) -> None:
         self._allowed = allowed
         self._period_seconds = period_seconds
-        self._times: deque[float] = deque()
+        self._times: list[float] = []
 
     def strike(self, now: float) -> bool:
         """Count one; whether it was one too many."""
         self._times.append(now)
         while self._times[0] <= now - self._period_seconds:
-            self._times.popleft()
+            del self._times[0]
         return len(self._times) > self._allowed

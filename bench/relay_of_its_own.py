@@ -15,9 +15,6 @@ from typing import Final, NamedTuple
 
 from bench.run import PACKAGES
 from ksmp.types import UserId
-from relay.auth import DEFAULT_DEVICE
-from relay.config import AuthConfig
-from relay.keys import issue_token, load_or_create_signing_key
 
 PROGRAM: Final = (sys.executable, "-c", "from relay.cli import main; main()")
 DATA: Final = "data"
@@ -106,6 +103,10 @@ def _await_url(directory: Path, process: subprocess.Popen[bytes]) -> str:
 
 def _tokens(data: Path, users: Sequence[str]) -> Sequence[str]:
     """A token for each user, signed with the key that the relay made when it started."""
+    from relay.auth import DEFAULT_DEVICE
+    from relay.config import AuthConfig
+    from relay.keys import issue_token, load_or_create_signing_key
+
     key = load_or_create_signing_key(data)
     audience, issued_at = AuthConfig().audience, int(time.time())
     return [

@@ -10,7 +10,7 @@ MessagePack forms. Decoding is strict and returns a value that needs no further 
     UndecodableError
      ├── MalformedError      the frame is not one valid event     → `malformed`
      ├── UnknownEventError   its `type` is not a client event's   → `unknown_event`
-     └── InvalidTextError    a text frame is not UTF-8            → close 1007 (RFC 6455 section 8.1)
+     └── InvalidTextError    a text frame is not UTF-8            → close 1007 (RFC 6455 8.1)
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from ksmp.events import (
     CLIENT_EVENT_TYPES,
     About,
     AckRead,
-    Auth,
     AuthOk,
     ClientEvent,
     Connected,

@@ -26,12 +26,12 @@ from typing import Final
 import trio
 
 from actors.alarms import Alarms
-from actors.connection import Surroundings
 from actors.failures import describe
 from actors.inboxes import Inboxes
 from actors.limits import Limits
 from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
+from actors.surroundings import Surroundings
 from actors.telemetry import Telemetry
 from relay import system
 from relay.auth import Authenticator, Identity, UnauthenticatedError
@@ -102,7 +102,7 @@ class Relay:
             writing=self._writer,
             reading=self._reader,
             free_bytes=lambda: shutil.disk_usage(environment.path).free,
-            after_commit=lambda: self._inboxes.deliver(),
+            after_commit=lambda: self._inboxes.deliver(),  # noqa: PLW0108 - it is made below
             on_failure=self._store_failed,
             on_bug=self._bug,
             min_free_bytes=config.limits.min_free_bytes,

@@ -27,7 +27,7 @@ def _lines(config: Config, url: str, program: str) -> Iterator[str]:
     if config.server.tls_certificate is None:
         yield "  insecure   there is no TLS: whoever sees the traffic sees the tokens"
     if config.auth.jwks_file is None:
-        yield "  insecure   tokens are signed with a key in the data directory: who reads it is anyone"
+        yield "  insecure   who reads the signing key in the data directory can be anyone"
     yield "Next, in another terminal:"
     yield f"  {program} token alice bob --data {shlex.quote(str(data))}"
     yield f"  {program} bench ordering --pairs 16 --in-flight 16 --size 300 --seconds 10"

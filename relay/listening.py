@@ -47,9 +47,7 @@ def bind(server: ServerConfig) -> list[socket.socket]:
     return sockets
 
 
-def _addresses(
-    host: str, port: int
-) -> list[tuple[int, int, int, str, tuple[str | int, ...]]]:
+def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str | int, ...]]]:
     found = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
     )
@@ -90,7 +88,7 @@ def write_ports_file(path: Path, host: str, port: int) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "w") as file:
             file.write(content)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except OSError as error:
         raise CommandError(
             ExitCode.CANNOT_CREATE,

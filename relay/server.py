@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from actors.connection import Connection, Surroundings
+from actors.connection import Connection
 from actors.inboxes import InboxUnavailableError
-from actors.telemetry import hashed
+from actors.surroundings import Surroundings
 from ksmp.codec import Codec
 from ksmp.types import ConnectionId, DeviceId, UserId
 from relay.auth import Authenticator, Identity
@@ -67,15 +67,15 @@ class Server:
     def admit(self, who: Admission, address: str) -> None:
         """See `Reception.admit`. A connection that replaces another of its device always fits."""
         limits = self._around.limits
-        if self._is_draining:
-            raise HandshakeRefusedError("draining", retry_after_ms=self._draining_retry_ms())
         identity = who.identity
         devices = self._devices.get(identity.user)
-        if devices is None or identity.device not in devices:
-            if devices is not None and len(devices) >= limits.connections_per_user:
-                raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
-            if self._admitted >= limits.connections:
-                raise HandshakeRefusedError("overloaded", retry_after_ms=RETRY_MS)
+        is_new = devices is None or identity.device not in devices
+        if is_new and devices is not None and len(devices) >= limits.connections_per_user:
+            raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
+        if self._is_draining:
+            raise HandshakeRefusedError("draining", retry_after_ms=self._draining_retry_ms())
+        if is_new and self._admitted >= limits.connections:
+            raise HandshakeRefusedError("overloaded", retry_after_ms=RETRY_MS)
         if devices is None:
             devices = self._devices[identity.user] = Counter()
         devices[identity.device] += 1
@@ -127,7 +127,6 @@ class Server:
     def refused(self, code: str) -> None:
         """Count a refused handshake."""
         self._around.telemetry.info("connection.refused", code=code)
-
 
     async def drain(self) -> None:
         """Admit nobody more; answer what every connection has asked, and close them."""

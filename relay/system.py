@@ -7,13 +7,13 @@ come from a seed.
 from __future__ import annotations
 
 import gc
-import os
 import random
 import secrets
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -50,7 +50,7 @@ def random_key() -> bytes:
 
 
 def tune_the_interpreter() -> None:
-    """Settle two of Python's trade-offs the way a relay needs them. Call it once, when all is set up.
+    """Settle two of Python's trade-offs as a relay needs them. Call it once, when all is set up.
 
     A thread that waits for the interpreter gets it after the switch interval at the latest. At the
     default of 5 ms, a commit of 1 ms would wait longer for a busy event loop than for the disk.
@@ -103,4 +103,4 @@ class SerialThread:
 
 def program() -> str:
     """How this program was called, to be typed again."""
-    return sys.argv[0] if os.path.basename(sys.argv[0]) == "ksmp-relay" else "ksmp-relay"
+    return sys.argv[0] if Path(sys.argv[0]).name == "ksmp-relay" else "ksmp-relay"

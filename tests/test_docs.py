@@ -14,6 +14,7 @@ import pytest
 from msgspec import Struct
 
 import actors.connection
+import actors.session
 import relay.auth
 import relay.transport.http as http
 from actors.limits import Limits
@@ -288,7 +289,8 @@ def close_codes(source: Path) -> Iterator[int]:
 
 def test_the_table_of_close_codes_has_those_that_the_relay_sends() -> None:
     files = [ROOT / "ksmp" / "websocket.py", ROOT / "relay" / "server.py"]
-    files += [ROOT / "actors" / "connection.py", ROOT / "relay" / "transport" / "websocket.py"]
+    files += [ROOT / "actors" / f"{name}.py" for name in ("connection", "session")]
+    files += [ROOT / "relay" / "transport" / "websocket.py"]
     framing = ServerFraming(is_text=True, max_frame_bytes=100)
     framing.receive(b"\x81\x00", 0.0)  # without a mask: the library's own judgement
     by_library = framing.close_code_sent
@@ -338,12 +340,10 @@ def test_the_table_of_fixed_numbers_has_those_of_the_code() -> None:
         "clock skew of tokens, seconds": relay.auth.CLOCK_SKEW_SECONDS,
         "bytes of a request's head": http.MAX_HEAD_BYTES,
         "headers of a request": http.MAX_HEADERS,
-        "tolerated strikes": actors.connection.TOLERATED_STRIKES,
-        "within seconds": actors.connection.STRIKE_SECONDS,
-        "seconds between refreshes": actors.connection.REFRESH_SECONDS,
-        "times the rate of sends, refused ones included, until 4429": (
-            actors.connection.FLOOD_FACTOR
-        ),
+        "tolerated strikes": actors.session.TOLERATED_STRIKES,
+        "within seconds": actors.session.STRIKE_SECONDS,
+        "seconds between refreshes": actors.session.REFRESH_SECONDS,
+        "times the rate of sends, refused ones included, until 4429": (actors.session.FLOOD_FACTOR),
     }
 
 

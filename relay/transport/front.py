@@ -94,9 +94,7 @@ class Front(Generic[Who]):
     async def converse(self, stream: ByteStream, address: str, deadline: float) -> None:
         """The same on any stream of plain bytes, with what is left of its time."""
         try:
-            upgrade, rest = await self._read_upgrade(stream, deadline)
-            who = await self._authenticate(upgrade)
-            self._reception.admit(who, address)
+            who, codec, transport = await self._establish(stream, address, deadline)
         except HandshakeRefusedError as refused:
             self._on_refused(refused.code)
             await _answer(stream, refusal(refused))
@@ -105,9 +103,17 @@ class Front(Generic[Who]):
         except _GONE:
             stream.abort()
             return
-        transport = self._upgraded(stream, upgrade, rest)
         transport.flush()
-        await self._reception.serve(who, upgrade.codec, transport)
+        await self._reception.serve(who, codec, transport)
+
+    async def _establish(
+        self, stream: ByteStream, address: str, deadline: float
+    ) -> tuple[Who, Codec, WebSocketTransport]:
+        """An admitted connection. The request and its token do not outlive this call."""
+        upgrade, rest = await self._read_upgrade(stream, deadline)
+        who = await self._authenticate(upgrade)
+        self._reception.admit(who, address)
+        return who, upgrade.codec, self._upgraded(stream, upgrade, rest)
 
     def _upgraded(self, stream: ByteStream, upgrade: Upgrade, rest: bytes) -> WebSocketTransport:
         framing = ServerFraming(

@@ -54,6 +54,7 @@ class WebSocketTransport:
         self._is_gone = False
         self._is_slow = False
         self._owes_control = bool(acceptance)
+        self._is_catching_up = False
         self._last_heard = trio.current_time()
 
     @property
@@ -64,7 +65,7 @@ class WebSocketTransport:
     @property
     def last_heard(self) -> float:
         """See `Transport`."""
-        return self._last_heard
+        return trio.current_time() if self._is_catching_up else self._last_heard
 
     # ── receiving ────────────────────────────────────────────────────────────────────────────
 
@@ -73,7 +74,12 @@ class WebSocketTransport:
         self._require_peer()
         if self._owes_control:
             # The writer task knows nothing of pongs, and this peer is not reading them.
-            await self.drain()
+            self._is_catching_up = True  # the silence is ours: the socket is not being read
+            try:
+                await self.drain()
+            finally:
+                self._is_catching_up = False
+                self._last_heard = trio.current_time()
         chunk = await self._next_chunk()
         now = self._last_heard = trio.current_time()
         messages = self._framing.receive(chunk, now)

@@ -9,9 +9,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actors.alarms import Alarms
-from actors.connection import Connection, Surroundings
+from actors.connection import Connection
 from actors.limits import Limits
 from actors.supervisor import Intensity
+from actors.surroundings import Surroundings
 from ksmp.codec import MSGPACK, Codec
 from ksmp.events import About, ClientEvent, Error, InboxFrame, Ping, Pong, Resume, Send, ServerEvent
 from ksmp.types import ConnectionId, DeviceId, GlobalInboxSeq, Nonce, TimeMs, UserId

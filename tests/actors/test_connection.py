@@ -52,7 +52,7 @@ async def test_connected_comes_first_and_tells_what_a_client_needs(
     assert peer.heard == [
         Connected(
             protocol="ksmpv3",
-            user_id=peer.connection._identity.user,
+            user_id=peer.connection._session.identity.user,
             device_id=peer.connection.device,
             connection_id=peer.connection._id,
             server_time_ms=TimeMs(WALL_MS),

@@ -64,10 +64,10 @@ async def test_a_client_that_answers_pings_stays_and_is_pinged_after_each_silenc
         for _ in range(10):
             await trio.sleep(45)
             peer.transport.arrive()  # a pong: bytes, and no message
+        assert peer.transport.close_code is None
         nursery.cancel_scope.cancel()
 
     assert peer.transport.pings == 10
-    assert peer.transport.close_code is None
 
 
 async def test_the_clock_of_silence_stands_while_the_relay_is_not_reading(
@@ -288,3 +288,16 @@ async def test_draining_ends_though_the_client_is_gone(autojump_clock: MockClock
             peer.transport.hang_up()
         assert peer.has_ended.is_set() or peer.transport.is_released
         nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_is_cancelled_is_not_told_that_all_is_well(
+    autojump_clock: MockClock,
+) -> None:
+    """A client stays away after 1000; what ends here is ours, or a drain out of time."""
+    world = ConnectedWorld()
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        peer = await world.connect(nursery)
+        nursery.cancel_scope.cancel()
+
+    assert peer.transport.close_code == 1011

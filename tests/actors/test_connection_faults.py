@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors.connection import Connection
 from actors.delivery import Delivery
 from actors.limits import Limits
+from actors.session import Session
 from ksmp.errors import error
 from ksmp.events import (
     AckRead,
@@ -88,7 +89,7 @@ async def test_a_bug_in_handling_an_event_ends_that_connection_and_tells_nothing
         victim = await world.connect(nursery)
         other = await world.connect(nursery, BOB)
         with monkeypatch.context() as sabotage:
-            sabotage.setattr(Connection, "_take_resume", fail)
+            sabotage.setattr(Session, "_take_resume", fail)
             await victim.say(FROM_THE_START, Ping())
         assert await other.is_served()
         nursery.cancel_scope.cancel()

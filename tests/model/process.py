@@ -17,11 +17,11 @@ from typing import Any, Self, TypeVar
 import trio
 
 from actors.alarms import Alarms
-from actors.connection import Surroundings
 from actors.inboxes import Inboxes
 from actors.limits import Limits
 from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
+from actors.surroundings import Surroundings
 from actors.telemetry import Field
 from ksmp.codec import CODECS
 from ksmp.types import ConnectionId, ConversationKey, DeviceId, Epoch, TimeMs, UserId
