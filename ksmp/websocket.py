@@ -90,7 +90,8 @@ class Framing:
         self._is_masked = side is Side.SERVER
         self._first_byte = _FIN | (Opcode.TEXT if is_text else Opcode.BINARY)
         self._max_frame_bytes = max_frame_bytes
-        self._incomplete = bytearray()
+        self._incomplete = bytearray()  # the beginning of a message
+        self._needed = 0  # how long it must be before another look at it pays
 
     @property
     def is_open(self) -> bool:
@@ -123,6 +124,8 @@ class Framing:
         core = self._core
         if self._incomplete:
             self._incomplete += chunk
+            if len(self._incomplete) < self._needed:
+                return []
             chunk, self._incomplete = self._incomplete, bytearray()
         messages: list[bytes | bytearray] = []
         if core.is_between_frames:
@@ -181,6 +184,7 @@ class Framing:
             if length > 125:
                 payload += 2 if length == 126 else 8
                 if end < payload:
+                    self._needed = payload - position
                     return position, True
                 length = int.from_bytes(buffer[position + 2 : payload], "big")
             if length > self._max_frame_bytes:
@@ -188,12 +192,14 @@ class Framing:
             payload += mask_bytes
             after = payload + length
             if end < after:
+                self._needed = after - position
                 return position, True
             message = buffer[payload:after]
             if mask_bytes:
                 message = apply_mask(message, buffer[payload - mask_bytes : payload])
             messages.append(message)
             position = after
+        self._needed = 2
         return position, position == end or buffer[position] == self._first_byte
 
 
@@ -236,6 +242,7 @@ class _Core(Protocol):
         "_controls_allowed",
         "_fragments",
         "_fragments_bytes",
+        "_is_mid_frame",
         "_max_fragments",
         "_max_frame_bytes",
         "_messages",
@@ -264,6 +271,7 @@ class _Core(Protocol):
         self._controls_allowed = control_frames_per_second
         self._control_times: list[float] = []  # as many as are allowed, at most
         self._now = 0.0
+        self._is_mid_frame = False
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._messages: list[bytes | bytearray] = []
@@ -271,11 +279,14 @@ class _Core(Protocol):
     @property
     def is_between_frames(self) -> bool:
         """Whether the next byte begins a frame, and that frame may begin a message."""
-        return self._state is State.OPEN and not self._fragments and not self.reader.buffer
+        return self._state is State.OPEN and not self._fragments and not self._is_mid_frame
 
     def receive(self, chunk: bytes | bytearray, now: float) -> list[bytes | bytearray]:
         """The messages completed by `chunk`, up to the first frame that ends the connection."""
         self._now = now
+        # The parser takes a frame's header before its payload is there: what it has not taken
+        # does not tell whether it waits for a frame to begin or to end.
+        self._is_mid_frame = self._is_mid_frame or bool(chunk)
         if self._state is not State.CLOSED:
             self.receive_data(chunk)
         self.events_received()
@@ -296,6 +307,7 @@ class _Core(Protocol):
 
     def recv_frame(self, frame: Frame) -> None:
         """Act on one well-formed frame. Called by the parser, once for each."""
+        self._is_mid_frame = bool(self.reader.buffer)
         if frame.opcode is Opcode.CLOSE:
             super().recv_frame(frame)
         elif self._state is not State.OPEN:

@@ -49,7 +49,6 @@ from storage.environment import Environment, open_environment
 from storage.errors import StoreFailedError
 from storage.lmdb_log import LmdbLog
 
-STORE_DIRECTORY: Final = "store"
 CLOSING_SECONDS: Final = 2.0
 """Of a drain's time, what is kept for closing the connections that did not end by themselves."""
 
@@ -73,7 +72,7 @@ async def serve(config: Config, *, ports_file: Path | None = None) -> int:
     report_crashes(telemetry)
     with ExitStack() as stack:
         environment = open_environment(
-            config.store.path / STORE_DIRECTORY,
+            config.store.directory,
             new_epoch=system.new_epoch,
             map_lock=Lock(),
             map_size_bytes=config.store.map_size_bytes,

@@ -200,6 +200,11 @@ class StoreConfig:
     map_size_bytes: Annotated[int, Ge(1 * MIB), Le(2**46)] = 1024 * MIB
     """The store's size to begin with; it grows by itself."""
 
+    @property
+    def directory(self) -> Path:
+        """The store proper, inside the data directory."""
+        return self.path / "store"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:

@@ -9,7 +9,6 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from relay.app import STORE_DIRECTORY
 from relay.commands.loading import load
 from relay.exits import ExitCode
 from relay.system import new_epoch as fresh_epoch
@@ -37,7 +36,7 @@ def verify(
     json
         Print JSON on standard output.
     """
-    verification = verify_store(load(config, data=data).store.path / STORE_DIRECTORY)
+    verification = verify_store(load(config, data=data).store.directory)
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(verification) + b"\n")
     else:
@@ -68,4 +67,4 @@ def new_epoch(*, data: Path | None = None, config: Path | None = None) -> None:
     config
         The TOML file that names the data directory.
     """
-    print(begin_new_epoch(load(config, data=data).store.path / STORE_DIRECTORY, fresh_epoch))
+    print(begin_new_epoch(load(config, data=data).store.directory, fresh_epoch))

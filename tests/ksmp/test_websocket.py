@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from typing import Any
 
 import pytest
 from websockets.frames import Close, Frame, Opcode
@@ -12,6 +13,7 @@ from websockets.utils import accept_key
 from ksmp.websocket import (
     ClientFraming,
     ClientHandshake,
+    Framing,
     ServerFraming,
     UpgradeRefusedError,
     frame_header,
@@ -73,6 +75,28 @@ def test_messages_come_out_whole_and_in_order_however_the_bytes_are_cut(
     assert framing.outgoing() == []
 
 
+def test_a_message_that_drips_in_is_not_looked_at_again_for_every_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or each byte of a large frame would cost a copy of all before it."""
+    looks = 0
+    take = Framing._take_regular
+
+    def counted(self: Framing, *arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return take(self, *arguments)
+
+    monkeypatch.setattr(Framing, "_take_regular", counted)
+    framing = server(max_frame_bytes=10_000)
+    received = []
+    for byte in frame(b"x" * 10_000):
+        received += framing.receive(bytes([byte]), 0.0)
+
+    assert received == [b"x" * 10_000]
+    assert looks <= 4  # at the first byte, the length, its rest, and the whole
+
+
 def test_fragments_are_joined_and_a_ping_between_them_is_answered() -> None:
     framing = server()
     stream = (
@@ -113,6 +137,28 @@ def test_fast_and_careful_paths_take_turns_without_losing_a_byte() -> None:
     received = [message for byte in stream for message in framing.receive(bytes([byte]), 0.0)]
 
     assert received == [b"whole", b"in parts"] * 10
+
+
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.BINARY])
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_what_looks_like_a_frame_inside_another_is_not_taken_for_one(
+    opcode: Opcode, cut: int
+) -> None:
+    framing = server()
+    # The mask, and four zero bytes under it, read like the beginning of a whole message.
+    mask = masked = b"\x82\x80\x82\x80"
+    stream = bytes((opcode if opcode is Opcode.BINARY else 0x80 | opcode, 0x84)) + mask + masked
+    if opcode is Opcode.BINARY:
+        stream += frame(b"", Opcode.CONT)
+
+    received = framing.receive(stream[:cut], 0.0) + framing.receive(stream[cut:], 0.0)
+
+    if opcode is Opcode.BINARY:
+        assert received == [bytes(4)]
+    else:
+        assert received == []
+        assert framing.outgoing() == [b"\x8a\x04" + bytes(4)]
+    assert framing.receive(frame(b"next"), 0.0) == [b"next"]
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 65_535, 65_536])
