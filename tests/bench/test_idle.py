@@ -17,6 +17,7 @@ from bench.idle import IdleReport, keepalive_seconds, resident_kib
 from bench.idle_plan import IdlePlan
 from bench.plan import encode
 from bench.run import RunError, generator
+from tests.wire.clients import connected_in_thread
 from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
 
 
@@ -56,12 +57,13 @@ def ended_with(generator_lines: list[bytes]) -> dict[str, object]:
 
 
 def test_a_connection_that_the_relay_has_dropped_is_not_counted(tmp_path: Path) -> None:
-    limits = {"KSMP_LIMITS__KEEPALIVE_SECONDS": "60"}
-    with RelayProcess(tmp_path, limits) as relay:
-        # The third replaces the second: they are one device of one user.
-        tokens = tuple(relay.tokens(["a", "b", "b"]))
-        with generator("bench.idlers", IdlePlan(relay.url, tokens, 0.5)) as lines:
-            said = list(lines)
+    with RelayProcess(tmp_path) as relay:
+        a, b, c = relay.tokens(["a", "b", "c"])
+        with generator("bench.idlers", IdlePlan(relay.url, (a, b, c), 1.0)) as lines:
+            while b"opened" not in next(iter(lines)):
+                pass
+            with connected_in_thread(relay.url, b):  # in the place of the idle one
+                said = list(lines)
 
     assert ended_with(said) == {"type": "waited", "still_connected": 2}
 

@@ -77,6 +77,7 @@ class Chatter:
                         await self._offer_another(peer)
             except trio_websocket.ConnectionClosed:
                 pass
+            assert not own.relay.is_running, "the relay hung up"
 
     async def _begin(self, peer: Peer, chance: random.Random) -> None:
         await peer.tell(resume(self.cursor))
