@@ -18,7 +18,7 @@ from actors.rates import Strikes, TokenBucket
 from actors.surroundings import Identity, Surroundings
 from actors.telemetry import Hashed, hashed_conversation
 from actors.transport import Transport
-from ksmp.codec import Codec, InvalidTextError, MalformedError, UnknownEventError
+from ksmp.codec import Codec
 from ksmp.errors import error
 from ksmp.events import (
     About,
@@ -33,6 +33,7 @@ from ksmp.events import (
     Send,
     ServerEvent,
 )
+from ksmp.malformed import InvalidTextError, MalformedError, UnknownEventError
 
 TOLERATED_STRIKES: Final = 3
 STRIKE_SECONDS: Final = 10.0

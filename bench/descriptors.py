@@ -5,19 +5,14 @@ from __future__ import annotations
 import resource
 from typing import Final
 
+from relay.system import lift_descriptor_limit
+
 RESERVED: Final = 100
 """What a process opens besides connections: its store, its pipes, its event loop."""
 
 
 class DescriptorLimitError(Exception):
     """The system does not let one process hold so many connections; the message has the figures."""
-
-
-def lift_descriptor_limit() -> int:
-    """Raise the soft limit of this process, and of those it starts, to the hard one; that limit."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def make_room_for(connections: int) -> None:

@@ -15,13 +15,14 @@ from typing import Final
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from bench.descriptors import lift_descriptor_limit
 from bench.idle_plan import IdlePlan, Opened, Waited, decode_plan
 from bench.opening import HANDSHAKE_SECONDS, open_websocket
 from bench.plan import Progress, Refused
 from bench.process import PROGRESS_SECONDS, LoadError, say
-from ksmp.codec import MSGPACK, UndecodableError
+from ksmp.codec import MSGPACK
 from ksmp.events import Connected, Ping, Pong, Resume, ResumeComplete
+from ksmp.malformed import UndecodableError
+from relay.system import lift_descriptor_limit
 
 OPENING_AT_ONCE: Final = 64
 OPENING_SECONDS: Final = 300.0

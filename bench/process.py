@@ -16,7 +16,6 @@ from typing import Final, Protocol
 import uvloop
 from msgspec import Struct
 
-from bench.descriptors import lift_descriptor_limit
 from bench.meter import Meter
 from bench.order import OrderCounts
 from bench.plan import (
@@ -29,6 +28,7 @@ from bench.plan import (
     decode_plan,
     encode,
 )
+from relay.system import lift_descriptor_limit
 
 CONNECT_SECONDS: Final = 120.0
 SETTLE_SECONDS: Final = 10.0

@@ -26,7 +26,7 @@ from bench.opening import HANDSHAKE_SECONDS, open_websocket
 from bench.order import InboxChecker
 from bench.plan import Plan
 from bench.process import LoadError
-from ksmp.codec import MSGPACK, UndecodableError
+from ksmp.codec import MSGPACK
 from ksmp.events import (
     Connected,
     Envelope,
@@ -37,6 +37,7 @@ from ksmp.events import (
     Send,
     SendAck,
 )
+from ksmp.malformed import UndecodableError
 from ksmp.types import (
     PROTOCOL,
     ConversationId,

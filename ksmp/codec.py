@@ -5,25 +5,18 @@ frame. Field names are the same. Bytes differ: a ciphertext is base64 (RFC 4648 
 in JSON, the chain lower-case hex; in MessagePack both are `bin`.
 
 Encoding is canonical: fields in the protocol's order, JSON without white space, the shortest
-MessagePack forms. Decoding is strict and returns a value that needs no further check, or raises
-
-    UndecodableError
-     ├── MalformedError      the frame is not one valid event     → `malformed`
-     ├── UnknownEventError   its `type` is not a client event's   → `unknown_event`
-     └── InvalidTextError    a text frame is not UTF-8            → close 1007 (RFC 6455 8.1)
+MessagePack forms. Decoding is strict: it returns a value that needs no further check, or raises one
+of the errors of `ksmp.malformed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
 from ksmp.events import (
-    CLIENT_EVENT_TYPES,
-    About,
     AckRead,
     AuthOk,
     ClientEvent,
@@ -41,6 +34,14 @@ from ksmp.events import (
     SendAck,
     ServerEvent,
 )
+from ksmp.malformed import (
+    UNDECODABLE,
+    InvalidTextError,
+    MalformedError,
+    about_event,
+    decode_again,
+    require_unknown,
+)
 from ksmp.types import (
     IDENTIFIER_CHARACTERS,
     ConversationId,
@@ -50,28 +51,7 @@ from ksmp.types import (
     ServerSeq,
     TimeMs,
     UserId,
-    is_identifier,
 )
-
-
-class UndecodableError(Exception):
-    """The frame is not an event; `about` says what of it could be recognised."""
-
-    def __init__(self, about: About | UnsetType = UNSET) -> None:
-        super().__init__()
-        self.about = about
-
-
-class MalformedError(UndecodableError):
-    """The frame is not one valid event of a known type."""
-
-
-class UnknownEventError(UndecodableError):
-    """The frame is an object whose `type` is not one of `CLIENT_EVENT_TYPES`."""
-
-
-class InvalidTextError(UndecodableError):
-    """The text frame is not UTF-8."""
 
 
 class Codec(Protocol):
@@ -86,7 +66,11 @@ class Codec(Protocol):
         """Whether its events travel in text frames; otherwise in binary ones."""
 
     def decode_client_event(self, frame: bytes | bytearray) -> ClientEvent:
-        """The valid event in `frame`, or one of the errors at the top of this module."""
+        """The valid event in `frame`.
+
+        Raises:
+            UndecodableError: `MalformedError`, `UnknownEventError` or `InvalidTextError`.
+        """
 
     def decode_server_event(self, frame: bytes | bytearray) -> ServerEvent | None:
         """The event in `frame`; None where this version does not know its type.
@@ -141,11 +125,10 @@ def decode_recorded(recorded: bytes) -> RecordedEnvelope:
     """
     try:
         return _recorded_decode(recorded)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         raise MalformedError from None
 
 
-_UNDECODABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _msgpack_encode = msgspec.msgpack.Encoder().encode
 _recorded_decode = msgspec.msgpack.Decoder(RecordedEnvelope).decode
 
@@ -173,16 +156,16 @@ class MsgpackCodec:
         """See `Codec`."""
         try:
             event = self._client_decode(frame)
-        except _UNDECODABLE:
-            event = _decode_again(frame, msgspec.msgpack.decode, (bytes,))
+        except UNDECODABLE:
+            event = decode_again(frame, msgspec.msgpack.decode)
         return _with_valid_identifiers(event)
 
     def decode_server_event(self, frame: bytes | bytearray) -> ServerEvent | None:
         """See `Codec`."""
         try:
             event: ServerEvent = self._server_decode(frame)
-        except _UNDECODABLE:
-            _require_unknown(frame, msgspec.msgpack.decode)
+        except UNDECODABLE:
+            require_unknown(frame, msgspec.msgpack.decode)
             return None
         return event
 
@@ -248,9 +231,9 @@ class JsonCodec:
         """See `Codec`."""
         try:
             event = self._client_decode(frame)
-        except _UNDECODABLE:
+        except UNDECODABLE:
             _require_utf8(frame)
-            event = _decode_again(frame, msgspec.json.decode, ())
+            event = decode_again(frame, msgspec.json.decode)
         return _with_valid_identifiers(event)
 
     def decode_server_event(self, frame: bytes | bytearray) -> ServerEvent | None:
@@ -258,9 +241,9 @@ class JsonCodec:
         try:
             event: _JsonServerEvent = self._server_decode(frame)
             return _with_chain_as_bytes(event)
-        except (*_UNDECODABLE, ValueError):
+        except (*UNDECODABLE, ValueError):
             _require_utf8(frame)
-            _require_unknown(frame, msgspec.json.decode)
+            require_unknown(frame, msgspec.json.decode)
             return None
 
     def encode(self, event: ClientEvent | ServerEvent) -> bytes:
@@ -343,44 +326,8 @@ def _with_valid_identifiers(event: ClientEvent) -> ClientEvent:
     except UnicodeEncodeError:
         foreign = b"?"
     if foreign:
-        raise MalformedError(_about(msgspec.to_builtins(event, builtin_types=(bytes,))))
+        raise MalformedError(about_event(event))
     return event
-
-
-def _decode_again(
-    frame: bytes | bytearray,
-    decode: Callable[[bytes | bytearray], object],
-    builtin_types: tuple[type, ...],
-) -> ClientEvent:
-    """What the one-pass decoder refused, judged in two passes: is it an object, is it known.
-
-    Two passes also take a frame that repeats `type`, where the last counts.
-    """
-    try:
-        value = decode(frame)
-    except _UNDECODABLE:
-        raise MalformedError from None
-    if not isinstance(value, dict):
-        raise MalformedError
-    if value.get("type") not in CLIENT_EVENT_TYPES:
-        raise UnknownEventError
-    try:
-        event: ClientEvent = msgspec.convert(value, ClientEvent, builtin_types=builtin_types)
-    except _UNDECODABLE:
-        raise MalformedError(_about(value)) from None
-    return event
-
-
-def _about(value: dict[str, object]) -> About:
-    """The ids of a malformed event that are themselves valid, so that its sender can find it."""
-    envelope = value.get("envelope")
-    source = envelope if isinstance(envelope, dict) else value
-    valid = {
-        name: text
-        for name in About.__struct_encode_fields__
-        if isinstance(text := source.get(name), str) and is_identifier(text)
-    }
-    return msgspec.convert(valid | {"type": value["type"]}, About)
 
 
 def _with_chain_as_bytes(event: _JsonServerEvent) -> ServerEvent:
@@ -404,26 +351,6 @@ def _with_chain_as_bytes(event: _JsonServerEvent) -> ServerEvent:
             )
         case _:
             return event
-
-
-def _require_unknown(
-    frame: bytes | bytearray, decode: Callable[[bytes | bytearray], object]
-) -> None:
-    """Return for an object of a type this version does not know, raise for anything else."""
-    try:
-        value = decode(frame)
-    except _UNDECODABLE:
-        raise MalformedError from None
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise MalformedError
-    if value["type"] in _SERVER_EVENT_TYPES:
-        raise MalformedError
-
-
-_SERVER_EVENT_TYPES = frozenset(
-    str(kind.__struct_config__.tag)
-    for kind in (Connected, InboxFrame, SendAck, ResumeComplete, Read, Pong, AuthOk, Error)
-)
 
 
 def _require_utf8(frame: bytes | bytearray) -> None:

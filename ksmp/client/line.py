@@ -15,8 +15,9 @@ from anyio.abc import ByteStream
 
 from ksmp.client.errors import HandshakeRefusedError
 from ksmp.client.signal import Signal
-from ksmp.codec import JSON, Codec, UndecodableError
+from ksmp.codec import JSON, Codec
 from ksmp.events import Error
+from ksmp.malformed import UndecodableError
 from ksmp.websocket import ClientFraming, ClientHandshake, UpgradeRefusedError
 
 RELAY_PATH: Final = "/ksmp/v3"

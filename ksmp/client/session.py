@@ -14,8 +14,9 @@ from ksmp.client.answers import Answers
 from ksmp.client.buffer import EventBuffer
 from ksmp.client.errors import ConnectionLostError
 from ksmp.client.line import Line
-from ksmp.codec import Codec, UndecodableError
+from ksmp.codec import Codec
 from ksmp.events import ClientEvent, Connected, Error, ServerEvent
+from ksmp.malformed import UndecodableError
 
 NORMAL_CLOSURE: Final = 1000
 PROTOCOL_ERROR: Final = 1002

@@ -123,7 +123,7 @@ def fake_relay(
     def play(connection: ServerConnection) -> None:
         try:
             script(FakeRelay(connection))
-        except BaseException as failure:  # noqa: BLE001 (raised in the test's own thread)
+        except BaseException as failure:  # noqa: ASYNC103, BLE001 (raised in the test's own thread)
             failures.append(failure)
         finally:
             played.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 
 import msgpack
 import pytest
@@ -11,18 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from ksmp.codec import (
-    CODECS,
-    JSON,
-    MSGPACK,
-    Codec,
-    InvalidTextError,
-    MalformedError,
-    UndecodableError,
-    UnknownEventError,
-    decode_recorded,
-    encode_recorded,
-)
+from ksmp.codec import CODECS, JSON, MSGPACK, Codec, decode_recorded, encode_recorded
 from ksmp.errors import REGISTRY, error
 from ksmp.events import (
     About,
@@ -44,6 +34,7 @@ from ksmp.events import (
     SendAck,
     ServerEvent,
 )
+from ksmp.malformed import InvalidTextError, MalformedError, UndecodableError, UnknownEventError
 from ksmp.types import (
     IDENTIFIER_CHARACTERS,
     MAX_INTEGER,
@@ -342,6 +333,39 @@ def test_what_breaks_a_rule_is_malformed_and_says_which_event_it_was(
     assert about.message_id in ("m-1", UNSET)
 
 
+def test_a_map_whose_keys_are_no_text_is_malformed() -> None:
+    with pytest.raises(MalformedError):
+        MSGPACK.decode_client_event(b"\x81\x92\x01\x02\x03")
+
+
+@both
+@pytest.mark.parametrize("where", ["beside a known type", "beside an unknown type", "as a type"])
+def test_what_the_protocol_does_not_know_is_skipped_and_never_built(
+    codec: Codec, where: str
+) -> None:
+    """A map out of a hostile frame, built, can cost seconds of colliding hashes."""
+    dump = (lambda value: json.dumps(value).encode()) if codec.is_text else msgpack.packb
+    bulk = {f"key {number}": [number] for number in range(20_000)}
+    frame = dump(
+        {
+            "beside a known type": {"type": "ksmpv3.ping", "more": bulk},
+            "beside an unknown type": {"type": "ksmpv3.later", "more": bulk},
+            "as a type": {"type": bulk},
+        }[where]
+    )
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(UndecodableError):
+            codec.decode_client_event(frame)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    copies = 1 if codec.is_text else 0  # of the text, to see whether it is UTF-8
+    assert peak < copies * len(frame) + 20_000
+
+
 @both
 def test_an_object_without_a_known_type_is_unknown(codec: Codec) -> None:
     dump = json.dumps if codec.is_text else msgpack.packb
@@ -357,11 +381,16 @@ def test_of_a_repeated_key_the_last_counts(codec: Codec) -> None:
     if codec.is_text:
         nonce = b'{"type":"ksmpv3.ping","nonce":"a","nonce":"b"}'
         kind = b'{"type":"ksmpv3.ping","type":"ksmpv3.resume","lastGlobalInboxSeq":3}'
+        first_a = b'"a"'
     else:
         nonce = b"\x83\xa4type\xabksmpv3.ping\xa5nonce\xa1a\xa5nonce\xa1b"
         kind = b"\x83\xa4type\xabksmpv3.ping\xa4type\xadksmpv3.resume\xb2lastGlobalInboxSeq\x03"
+        first_a = b"\xa1a"
 
     assert codec.decode_client_event(nonce) == Ping(Nonce("b"))
+    assert codec.decode_client_event(
+        nonce.replace(first_a, b"5" if codec.is_text else b"\x05")
+    ) == Ping(Nonce("b"))
     assert codec.decode_client_event(kind) == Resume(GlobalInboxSeq(3))
 
 
