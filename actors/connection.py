@@ -11,7 +11,6 @@ A connection is temporary: it is never restarted. The client resumes from its cu
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -42,6 +41,7 @@ EXTENSIONS: Final = ("auth", "chain", "read", "resume.complete")
 REPLACED_RETRY_MS: Final = 60_000
 CLOSING_SECONDS: Final = 1.0
 CLOCK_SKEW_MS: Final = 30_000
+EVENTS_PER_TURN: Final = 64
 
 
 class Connection:
@@ -130,7 +130,6 @@ class Connection:
                 self._open()
                 with self._reading:
                     await self._receive()
-                    self.close(1000)
                 await self._finish()
             finally:
                 # From here on nothing is pumped: `aclose` writes the rest. Before the nursery
@@ -173,15 +172,25 @@ class Connection:
         )
 
     async def _receive(self) -> None:
-        """Read until the peer has gone, or `close` cancels this."""
-        with suppress(PeerGoneError):
+        """Read until the peer has gone, or `close` cancels this.
+
+        Whoever sends many small events in one piece lets others have their turn in between.
+        """
+        try:
             while True:
-                for message in await self._transport.receive():
+                messages = await self._transport.receive()
+                for taken, message in enumerate(messages, 1):
                     if self._close_code is None and not self._is_draining:
                         self._session.take(message)
                     if self._must_pause():
                         await self._pause()
+                    elif taken % EVENTS_PER_TURN == 0:
+                        await trio.lowlevel.checkpoint()
                 self.deliver()
+        except SlowPeerError:
+            self.close(4410)
+        except PeerGoneError:
+            self.close(1000)
 
     def _must_pause(self) -> bool:
         limits = self._limits
@@ -218,10 +227,11 @@ class Connection:
         if self._alarm is not None:
             self._alarm.cancel()
         self._around.inboxes.dismiss(self._inbox, self)
+        self._session.end()
         self._telemetry.info(
             "connection.closed",
             **self.names(),
-            code=self._close_code,
+            code=self._transport.close_code,
             records=self._delivery.records_sent,
         )
 

@@ -60,7 +60,7 @@ class Publisher(Protocol):
         records: Sequence[NewRecord],
         places: Mapping[UserId, Sequence[InboxPlace]],
     ) -> None:
-        """Move the published heads; deliver to both sides and to who sent the letters."""
+        """Move the published heads, and note whom to wake: both sides, and who sent the letters."""
 
     def publish_read(self, letter: ReadLetter, marked: ReadMarked) -> None:
         """Tell every device that may know of it; the asker has its answer already."""

@@ -91,10 +91,9 @@ class Inboxes:
         except BaseException:
             arrival.is_abandoned = True
             raise
-        inbox = self._open.get(user)
-        if inbox is None:
+        if arrival.inbox is None:
             raise InboxUnavailableError
-        return inbox
+        return arrival.inbox
 
     def _settle_open(self, arrival: _Arrival, outcome: Outcome) -> None:
         if isinstance(outcome, InboxHead) and not arrival.is_abandoned:
@@ -102,6 +101,7 @@ class Inboxes:
             if inbox is None:
                 inbox = self._open[arrival.user] = Inbox(arrival.user, outcome)
             inbox.guests += 1
+            arrival.inbox = inbox
         arrival.pending.settle(outcome)
 
     def leave(self, inbox: Inbox) -> None:
@@ -131,7 +131,7 @@ class Inboxes:
         records: Sequence[NewRecord],
         places: Mapping[UserId, Sequence[InboxPlace]],
     ) -> None:
-        """Move the published heads; deliver to both sides and to who sent the letters."""
+        """Move the published heads, and note whom `deliver` will wake."""
         for letter in letters:
             self._to_wake[letter.reply_to] = None
         for user, own_places in places.items():
@@ -195,9 +195,10 @@ class Inboxes:
 class _Arrival:
     """Someone who waits for an inbox to open."""
 
-    __slots__ = ("is_abandoned", "pending", "user")
+    __slots__ = ("inbox", "is_abandoned", "pending", "user")
 
     def __init__(self, user: UserId) -> None:
         self.user = user
         self.pending = Pending()
+        self.inbox: Inbox | None = None
         self.is_abandoned = False

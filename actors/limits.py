@@ -26,4 +26,4 @@ class Limits:
     """Conversations with a task of their own; past it the longest unused is passivated."""
     conversation_idle_seconds: float = 30.0
     recent_records_bytes: int = 16 << 20
-    """Encoded frames kept so that a connection at its head needs no read."""
+    """Records, and their frames once encoded, kept so that a reader at its head needs no read."""

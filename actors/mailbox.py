@@ -41,7 +41,7 @@ class Mailbox:
         self._waiting: deque[Letter] = deque()
         self._waiting_bytes = 0
         self.in_hand: list[Letter] = []
-        self.suspect: Letter | None = None  # taken alone after a crash; see `Conversation.run`
+        self.suspect: Letter | None = None  # taken alone, after a crash
         self.is_closed = False
 
     def put(self, letter: Letter) -> bool:

@@ -184,7 +184,8 @@ class Router:
         times = before.times + 1 if before else 1
         seconds = min(QUARANTINE_SECONDS * 4.0 ** (times - 1), QUARANTINE_MAX_SECONDS)
         self._quarantined[live.key] = _Quarantine(trio.current_time() + seconds, times)
-        self._live.pop(live.key, None)
+        if self._live.get(live.key) is live:  # else passivated meanwhile, maybe activated again
+            del self._live[live.key]
         live.mailbox.close()
         letters = live.mailbox.empty()
         for letter in letters:

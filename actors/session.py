@@ -92,6 +92,14 @@ class Session:
         self._strikes = Strikes(TOLERATED_STRIKES, STRIKE_SECONDS)
         self._refreshed_at = -REFRESH_SECONDS
 
+    def end(self) -> None:
+        """Take nothing more, and let go of the line.
+
+        So a connection that is over is freed at once, with all that hangs on it, and does not wait
+        for the garbage collector.
+        """
+        del self._line
+
     def take(self, frame: bytes | bytearray) -> None:
         """Judge one message and act on it."""
         try:
@@ -123,6 +131,8 @@ class Session:
             case Ping(nonce):
                 if self._transport.note_control():
                     self._line.send(Pong(nonce, self._around.wall_clock()))
+                else:
+                    self._line.close(4429)
             case Auth(token):
                 self._take_auth(token)
             case _:
@@ -132,11 +142,11 @@ class Session:
         envelope = send.envelope
         letter = SendLetter(envelope, self._line, size)
         if len(envelope.ciphertext) > self._around.limits.max_ciphertext_bytes:
-            self._refuse_letter(letter, "too_large")
+            self._refuse(error("too_large", letter.about()))
         elif envelope.sender_user_id != self.identity.user:
-            self._refuse_letter(letter, "forbidden_sender")
+            self._refuse(error("forbidden_sender", letter.about()))
         elif not self.identity.may_write_to(envelope.recipient_user_id):
-            self._refuse_letter(letter, "forbidden_recipient")
+            self._refuse(error("forbidden_recipient", letter.about()))
         else:
             self._route(letter)
 
@@ -147,12 +157,16 @@ class Session:
         """Hand the letter to its conversation, within the rates."""
         wait = self._rate.take(self._transport.last_heard)
         if wait:
-            self._refuse_letter(letter, "rate_limited", 1 + int(wait * 1_000))
+            self._refuse(
+                error("rate_limited", letter.about(), retry_after_ms=1 + int(wait * 1_000))
+            )
             return
         key = letter.conversation
         not_routed = self._around.router.route(key, letter)
         if not_routed is not None:
-            self._refuse_letter(letter, not_routed.code, not_routed.retry_after_ms)
+            self._refuse(
+                error(not_routed.code, letter.about(), retry_after_ms=not_routed.retry_after_ms)
+            )
             return
         self._line.expect(letter)
         if self._telemetry.is_debug:
@@ -160,25 +174,19 @@ class Session:
                 "send.routed", **self._line.names(), conversation=hashed_conversation(key)
             )
 
-    def _refuse_letter(self, letter: Letter, code: str, retry_after_ms: int = 1_000) -> None:
-        """Refuse a send or read; whoever goes on at ten times the rate is cut off."""
-        self._refuse(code, letter.about(), retry_after_ms)
-        if self._excess.take(self._transport.last_heard):
-            self._line.close(4429)
-
     def _take_resume(self, resume: Resume) -> None:
         about = About("ksmpv3.resume")
         head = self._inbox.head
         cursor = resume.last_global_inbox_seq
         epoch = self._around.log.epoch
         if self._delivery.is_resumed:
-            self._refuse("already_resumed", about)
+            self._refuse(error("already_resumed", about))
         elif cursor is None:
             self._delivery.resume_from_now_on()
         elif resume.epoch is not UNSET and resume.epoch != epoch:
-            self._line.send(error("epoch_changed", about, epoch=epoch, head_global_inbox_seq=head))
+            self._refuse(error("epoch_changed", about, epoch=epoch, head_global_inbox_seq=head))
         elif cursor > head:
-            self._line.send(error("cursor_ahead", about, head_global_inbox_seq=head))
+            self._refuse(error("cursor_ahead", about, head_global_inbox_seq=head))
         else:
             self._delivery.resume(cursor)
         if self._delivery.is_resumed and self._telemetry.is_debug:
@@ -189,7 +197,7 @@ class Session:
         now = trio.current_time()
         if now < self._refreshed_at + REFRESH_SECONDS:
             wait = self._refreshed_at + REFRESH_SECONDS - now
-            self._refuse("rate_limited", about, 1 + int(wait * 1_000))
+            self._refuse(error("rate_limited", about, retry_after_ms=1 + int(wait * 1_000)))
             return
         fresh = self._around.identify(token)
         present = self.identity
@@ -203,11 +211,14 @@ class Session:
 
     def _strike(self, code: str, about: About | UnsetType = UNSET) -> None:
         """Answer what is not of this contract; the one too many also closes."""
-        self._refuse(code, about)
+        self._refuse(error(code, about))
         if self._strikes.strike(trio.current_time()):
             self._line.close(4400)
 
-    def _refuse(self, code: str, about: About | UnsetType, retry_after_ms: int = 1_000) -> None:
-        self._line.send(error(code, about, retry_after_ms=retry_after_ms))
+    def _refuse(self, refusal: Error) -> None:
+        """Say no; whoever goes on asking at ten times the rate of sends is cut off."""
+        self._line.send(refusal)
         if self._telemetry.is_debug:
-            self._telemetry.debug("event.refused", **self._line.names(), code=code)
+            self._telemetry.debug("event.refused", **self._line.names(), code=refusal.code)
+        if self._excess.take(self._transport.last_heard):
+            self._line.close(4429)

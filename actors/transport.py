@@ -37,6 +37,10 @@ class Transport(Protocol):
     def last_heard(self) -> float:
         """When the last byte arrived, on Trio's clock."""
 
+    @property
+    def close_code(self) -> int | None:
+        """The code in our close frame; None where there was none."""
+
     async def receive(self) -> Sequence[bytes | bytearray]:
         """Every message completed by the next read, in order; perhaps none.
 
@@ -53,7 +57,7 @@ class Transport(Protocol):
     def note_control(self) -> bool:
         """Count one control event of the application (`ksmpv3.ping`) with the control frames.
 
-        False, and the connection closed with 4429, when that is one too many.
+        False when that is one too many: flooding, for the caller to close with 4429.
         """
 
     def flush(self) -> bool:
@@ -72,9 +76,6 @@ class Transport(Protocol):
 
     def close(self, code: int) -> None:
         """Queue a close frame behind what is queued. Later calls change nothing."""
-
-    def abort(self) -> None:
-        """Close the socket now, whatever is queued; `receive` raises."""
 
     async def aclose(self) -> None:
         """Finish: write the rest, wait briefly for the peer's close, release the socket."""

@@ -148,14 +148,8 @@ class Framing:
             self._core.send_ping(payload)
 
     def note_control(self, now: float) -> bool:
-        """Count an event of the application with the control frames.
-
-        False when that is one too many; then the connection has been closed with 4429.
-        """
-        if self._core.admits_control(now):
-            return True
-        self.close(FLOODING)
-        return False
+        """Count an event of the application with the control frames; False for one too many."""
+        return self._core.admits_control(now)
 
     def close(self, code: int, reason: str = "") -> None:
         """Put a close frame into `outgoing`. After a close by either side this changes nothing."""

@@ -89,8 +89,6 @@ class FakeTransport:
 
     def note_control(self) -> bool:
         self.controls_left -= 1
-        if self.controls_left < 0:
-            self.close(4429)
         return self.controls_left >= 0
 
     def flush(self) -> bool:
@@ -112,9 +110,6 @@ class FakeTransport:
     def close(self, code: int) -> None:
         if self.close_code is None:
             self.close_code = code
-
-    def abort(self) -> None:
-        self.hang_up()
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -117,7 +117,7 @@ class ConnectedWorld(World):
         await wait_all_tasks_blocked()
         return peer
 
-    async def _serve(
+    async def _serve(  # noqa: ASYNC114
         self,
         identity: Identity,
         codec: Codec,

@@ -29,9 +29,9 @@ class Saboteur:
             value, error = None, None
             try:
                 value = yield trap
-            except BaseException as thrown:  # noqa: BLE001 - passed on to the victim
+            except BaseException as thrown:  # noqa: ASYNC103, BLE001 - passed on to the victim
                 error = thrown
-                continue
+                continue  # noqa: ASYNC104
             self.left -= 1
             if self.left == 0:
                 error = Planted()

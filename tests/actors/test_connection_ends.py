@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Sequence
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.connection import CLOCK_SKEW_MS
 from actors.limits import Limits
+from actors.session import Session
+from actors.transport import SlowPeerError
+from ksmp.codec import MSGPACK
 from ksmp.errors import error
 from ksmp.events import (
     About,
@@ -15,9 +22,11 @@ from ksmp.events import (
     AuthOk,
     Error,
     Ping,
+    Resume,
     SendAck,
 )
-from ksmp.types import DeviceId, TimeMs, UserId
+from ksmp.types import DeviceId, GlobalInboxSeq, TimeMs, UserId
+from tests.actors.fake_transport import FakeTransport
 from tests.actors.peers import FROM_THE_START, ConnectedWorld, Identity, sends, sends_of_bob
 from tests.actors.world import BOB, KEY, WALL_MS
 
@@ -301,3 +310,57 @@ async def test_a_connection_that_is_cancelled_is_not_told_that_all_is_well(
         nursery.cancel_scope.cancel()
 
     assert peer.transport.close_code == 1011
+
+
+@pytest.mark.parametrize("how", ["the peer hangs up", "a fault of ours", "cancelled"])
+async def test_a_connection_that_is_over_is_freed_without_the_garbage_collector(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What hangs on it, a queue or half a frame, must not wait for a collection."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    world = ConnectedWorld()
+    gc.disable()
+    try:
+        async with trio.open_nursery() as nursery:
+            await world.start(nursery)
+            async with trio.open_nursery() as served:
+                peer = await world.connect(served)
+                peer.transport.arrive(MSGPACK.encode(Resume(GlobalInboxSeq(0))))
+                await wait_all_tasks_blocked()
+                if how == "a fault of ours":
+                    monkeypatch.setattr(Session, "take", fail)
+                    peer.transport.arrive(MSGPACK.encode(Ping()))
+                elif how == "the peer hangs up":
+                    peer.transport.hang_up()
+                else:
+                    served.cancel_scope.cancel()
+            connection, transport = weakref.ref(peer.connection), weakref.ref(peer.transport)
+            del peer
+            await wait_all_tasks_blocked()
+
+            assert connection() is None
+            assert transport() is None
+            nursery.cancel_scope.cancel()
+    finally:
+        gc.enable()
+
+
+async def test_a_slow_peer_found_while_reading_is_told_so(autojump_clock: MockClock) -> None:
+    """Under TLS a pong is written by whoever reads; a peer that does not take it is slow as any."""
+
+    class Owing(FakeTransport):
+        async def receive(self) -> Sequence[bytes]:
+            await trio.lowlevel.checkpoint()
+            raise SlowPeerError
+
+    world = ConnectedWorld()
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        peer = await world.connect(nursery, transport=Owing())
+        await peer.has_ended.wait()
+        nursery.cancel_scope.cancel()
+
+    assert peer.transport.close_code == 4410

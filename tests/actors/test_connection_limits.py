@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.limits import Limits
@@ -12,15 +13,15 @@ from ksmp.errors import error
 from ksmp.events import (
     About,
     AckRead,
+    ClientEvent,
     Error,
     Ping,
     Pong,
+    Resume,
     Send,
     SendAck,
 )
-from ksmp.types import (
-    ServerSeq,
-)
+from ksmp.types import GlobalInboxSeq, ServerSeq
 from tests.actors.peers import FROM_THE_START, ConnectedWorld, about, sends, sends_of_bob
 from tests.actors.world import BOB, KEY, TALK
 
@@ -271,3 +272,64 @@ async def test_a_client_that_does_not_read_is_not_read_and_misses_nothing(
     assert peer.transport.most_queued_bytes < 2 * 3_000
     assert peer.frames == list(range(1, 51))
     assert len(peer.heard_of(Pong)) == 10
+
+
+async def test_pings_past_their_limit_end_the_connection_and_what_comes_behind_them_is_not_done(
+    autojump_clock: MockClock,
+) -> None:
+    world = ConnectedWorld()
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        peer = await world.connect(nursery)
+        peer.transport.controls_left = 2
+        pings = [MSGPACK.encode(Ping())] * 3
+        peer.transport.arrive(*pings, *map(MSGPACK.encode, sends(5)))
+        await peer.has_ended.wait()
+        nursery.cancel_scope.cancel()
+
+    assert len(peer.heard_of(Pong)) == 2
+    assert peer.transport.close_code == 4429
+    assert KEY not in world.log.records
+
+
+@pytest.mark.parametrize("asked", [Resume(GlobalInboxSeq(10)), AckRead(TALK, BOB, ServerSeq(1))])
+async def test_whoever_asks_for_refusals_without_end_is_cut_off(
+    autojump_clock: MockClock, asked: ClientEvent
+) -> None:
+    world = ConnectedWorld(Limits(sends_per_second=1, sends_burst=2))
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        peer = await world.connect(nursery)
+        for _ in range(100):
+            peer.transport.arrive(MSGPACK.encode(asked))
+        await peer.has_ended.wait()
+        nursery.cancel_scope.cancel()
+
+    assert peer.transport.close_code == 4429
+    assert len(peer.errors) <= 2 + 9 * 2 + 1
+
+
+async def test_others_have_their_turn_while_one_read_brings_many_events(
+    autojump_clock: MockClock,
+) -> None:
+    world = ConnectedWorld()
+    turns = 0
+
+    async def bystander() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        peer = await world.connect(nursery)
+        nursery.start_soon(bystander)
+        await trio.lowlevel.checkpoint()
+        before = turns
+        peer.transport.arrive(*[MSGPACK.encode(Ping())] * 1_000)
+        while not peer.heard_of(Pong):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+    assert turns - before >= 1_000 // 64

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 
 from actors.conversation import Conversation
 from actors.letters import Letter, SendLetter

@@ -254,24 +254,6 @@ def known_keys_stop_a_whole_batch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Conversation, "_append", dropping)
 
 
-def a_closing_connection_still_pumps(patch: pytest.MonkeyPatch) -> None:
-    """A commit that delivers while the nursery closes then fails, and wakes nobody after it."""
-
-    async def serve(self: Connection) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                self._open()
-                with self._reading:
-                    await self._receive()
-                await self._finish()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._nursery = None
-
-    patch.setattr(Connection, "_serve", serve)
-
-
 PLANTS: Final[tuple[Plant, ...]] = (
     number_from_memory_without_fencing,
     fan_out_of_the_first_record_only,
@@ -291,7 +273,6 @@ PLANTS: Final[tuple[Plant, ...]] = (
     passivation_takes_the_mail_along,
     no_space_is_taken_for_success,
     known_keys_stop_a_whole_batch,
-    a_closing_connection_still_pumps,
 )
 
 
