@@ -11,6 +11,7 @@ A connection is temporary: it is never restarted. The client resumes from its cu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -35,6 +36,7 @@ from ksmp.events import (
 )
 from ksmp.events import Limits as ClientLimits
 from ksmp.types import PROTOCOL, ConnectionId, DeviceId
+from storage.log import InboxPlace, NewRecord
 
 EXTENSIONS: Final = ("auth", "chain", "read", "resume.complete")
 
@@ -296,6 +298,14 @@ class Connection:
             self._delivery.tell_read(read)
         except Exception as bug:  # noqa: BLE001 - as above
             self._fail(bug)
+
+    def offer(self, places: Sequence[InboxPlace], records: Sequence[NewRecord]) -> bool:
+        """Queue records at the moment of their commit, if nothing stands before them."""
+        try:
+            return self._close_code is None and self._delivery.offer(places, records)
+        except Exception as bug:  # noqa: BLE001 - as above
+            self._fail(bug)
+            return True
 
     def deliver(self) -> None:
         """Send what is queued and what the cursor has not passed, as far as it goes at once."""

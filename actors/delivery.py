@@ -14,6 +14,7 @@ slow reader therefore costs no memory: its frames wait in the log.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -25,7 +26,7 @@ from ksmp.codec import Codec
 from ksmp.errors import error
 from ksmp.events import Read, ResumeComplete
 from ksmp.types import GlobalInboxSeq, UserId
-from storage.log import Log
+from storage.log import InboxPlace, Log, NewRecord
 
 PAGE_BYTES: Final = 64 * 1024
 READ_STATES_PER_PAGE: Final = 64
@@ -84,6 +85,20 @@ class Delivery:
             self._transport.send(self._codec.encode(read))
         else:
             self._read_again_from(self._inbox.head)
+
+    def offer(self, places: Sequence[InboxPlace], records: Sequence[NewRecord]) -> bool:
+        """Send records at the moment of their commit, if the cursor stands where they begin.
+
+        False: not all of them were sent, and `advance` will find them where it finds all others.
+        """
+        if self._target is not None or self._cursor != places[0].previous_global_inbox_seq:
+            return False
+        for place, record in zip(places, records, strict=True):
+            if self._transport.queued_bytes >= self._outbound_bytes:
+                return False
+            frame = self._codec.encode_inbox_frame(*place, record.recorded, record.chain)
+            self._send_frame(frame, place.global_inbox_seq)
+        return True
 
     def advance(self) -> Need:
         """Send what can be sent without waiting."""

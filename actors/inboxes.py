@@ -44,6 +44,12 @@ class Reader(Correspondent, Protocol):
     def is_resumed(self) -> bool:
         """Whether it wants frames."""
 
+    def offer(self, places: Sequence[InboxPlace], records: Sequence[NewRecord]) -> bool:
+        """Queue records at the moment of their commit, if the cursor stands where they begin.
+
+        False: not all of them were, and `deliver` will look for them.
+        """
+
     def tell_read(self, read: Read) -> None:
         """Send a read position, now or when there is room."""
 
@@ -139,11 +145,13 @@ class Inboxes:
             if inbox is None:
                 continue
             resumed = [reader for reader in inbox.readers.values() if reader.is_resumed]
-            if resumed:
+            is_taken = True
+            for reader in resumed:
+                is_taken &= reader.offer(own_places, records)
+                self._to_wake[reader] = None
+            if not is_taken:  # someone is a little behind
                 for place, record in zip(own_places, records, strict=True):
                     self.recent.add(user, place, record)
-            for reader in resumed:
-                self._to_wake[reader] = None
             inbox.head = own_places[-1].global_inbox_seq
 
     def publish_read(self, letter: ReadLetter, marked: ReadMarked) -> None:

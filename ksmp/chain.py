@@ -36,14 +36,24 @@ def chain_base(conversation_id: ConversationId, user: UserId, other: UserId) -> 
 
 def chain_payload(envelope: Envelope | RecordedEnvelope) -> bytes:
     """What a link hashes of what the sender wrote. Equal payloads are equal sends."""
+    message_id = envelope.message_id.encode()
+    sender = envelope.sender_user_id.encode()
+    recipient = envelope.recipient_user_id.encode()
+    content_type = envelope.content_type.encode()
+    key = envelope.idempotency_key.encode()
     return b"".join(
         (
-            _prefixed(envelope.message_id),
-            _prefixed(envelope.sender_user_id),
-            _prefixed(envelope.recipient_user_id),
-            _prefixed(envelope.content_type),
+            _length(len(message_id)),
+            message_id,
+            _length(len(sender)),
+            sender,
+            _length(len(recipient)),
+            recipient,
+            _length(len(content_type)),
+            content_type,
             _number(envelope.client_created_at_ms),
-            _prefixed(envelope.idempotency_key),
+            _length(len(key)),
+            key,
             sha256(envelope.ciphertext).digest(),
         )
     )

@@ -33,8 +33,11 @@ class InboxStage:
         recent_bytes: int = 0,
         stride: int = 1,
         codec: Codec = MSGPACK,
+        offers: bool = True,
     ) -> None:
+        """With `offers`, commits offer their records at once, as those of the relay do."""
         self.codec = codec
+        self._offers = offers
         self.log = MemoryLog(stride=stride)
         self.inbox = Inbox(ALICE, InboxHead(GlobalInboxSeq(0), GlobalInboxSeq(0)))
         self.recent = RecentRecords(recent_bytes)
@@ -74,7 +77,9 @@ class InboxStage:
         settled = self._unpublished[:amount]
         del self._unpublished[: len(settled)]
         for place, record in settled:
-            self.recent.add(ALICE, place, record)
+            is_offered = self._offers and self.delivery.is_resumed
+            if not (is_offered and self.delivery.offer([place], [record])):
+                self.recent.add(ALICE, place, record)
             self.inbox.head = place.global_inbox_seq
 
     def mark_read(

@@ -31,6 +31,7 @@ STEPS = st.lists(
     steps=STEPS,
     outbound_bytes=st.sampled_from([1, 1_500, 1 << 20]),
     recent_bytes=st.sampled_from([0, 4_000, 1 << 20]),
+    offers=st.booleans(),
     stride=st.integers(1, 3),
 )
 def test_however_commits_and_reads_interleave_the_stream_is_the_models(
@@ -39,10 +40,13 @@ def test_however_commits_and_reads_interleave_the_stream_is_the_models(
     steps: list[tuple[str, int]],
     outbound_bytes: int,
     recent_bytes: int,
+    offers: bool,
     stride: int,
 ) -> None:
     async def main() -> None:
-        stage = InboxStage(outbound_bytes=outbound_bytes, recent_bytes=recent_bytes, stride=stride)
+        stage = InboxStage(
+            outbound_bytes=outbound_bytes, recent_bytes=recent_bytes, stride=stride, offers=offers
+        )
         stage.store(before)
         stage.publish()
         cursor = GlobalInboxSeq(min(after, before) * stride)

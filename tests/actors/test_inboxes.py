@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,6 +14,7 @@ from actors.letters import Letter, ReadLetter, SendLetter
 from actors.limits import Limits
 from ksmp.events import AckRead, Read, ServerEvent
 from ksmp.types import ConversationId, DeviceId, GlobalInboxSeq, ServerSeq, UserId
+from storage.log import InboxPlace, NewRecord
 from tests.actors.memory_log import MemoryLog
 from tests.actors.world import (
     ALICE,
@@ -41,6 +43,8 @@ class FakeReader:
     reads: list[int] = field(default_factory=list)
     answers: list[ServerEvent] = field(default_factory=list)
     was_replaced: bool = False
+    takes_offers: bool = False
+    offers: int = 0
 
     @property
     def device(self) -> DeviceId:
@@ -51,6 +55,11 @@ class FakeReader:
 
     def deliver(self) -> None:
         self.deliveries += 1
+
+    def offer(self, places: Sequence[InboxPlace], records: Sequence[NewRecord]) -> bool:
+        assert len(places) == len(records)
+        self.offers += len(places)
+        return self.takes_offers
 
     def tell_read(self, read: Read) -> None:
         self.reads.append(read.server_seq)
@@ -250,7 +259,7 @@ async def test_a_reader_dismissed_between_the_commit_and_the_waking_is_not_woken
     assert reader.deliveries == 0
 
 
-async def test_records_are_kept_at_hand_only_for_inboxes_that_someone_reads(
+async def test_records_are_kept_at_hand_only_for_those_who_read_and_are_behind(
     autojump_clock: MockClock,
 ) -> None:
     world, client = World(), Client()
@@ -260,20 +269,25 @@ async def test_records_are_kept_at_hand_only_for_inboxes_that_someone_reads(
         world.inboxes.admit(inbox, FakeReader("silent", is_resumed=False))
         world.route(send_letter(client, "one"))
         await wait_all_tasks_blocked()
-        world.inboxes.admit(inbox, FakeReader("phone"))
+        keeps_up = FakeReader("phone", takes_offers=True)
+        world.inboxes.admit(inbox, keeps_up)
         world.route(send_letter(client, "two"))
+        await wait_all_tasks_blocked()
+        world.inboxes.admit(inbox, FakeReader("slow"))
+        world.route(send_letter(client, "three"))
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
 
+    assert keeps_up.offers == 2
     recent = world.inboxes.recent
     kept = [
         (user, cursor)
         for user in (ALICE, BOB)
-        for cursor in range(3)
+        for cursor in range(4)
         if recent.after(user, GlobalInboxSeq(cursor)) is not None
     ]
-    assert kept == [(BOB, 1)]
-    assert inbox.head == 2
+    assert kept == [(BOB, 2)]
+    assert inbox.head == 3
 
 
 # ── read positions ───────────────────────────────────────────────────────────────────────────
