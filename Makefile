@@ -11,6 +11,7 @@ PYTHONS ?= 3.11 3.12 3.13
 
 BIN := $(VENV)/bin
 CODE := ksmp storage actors relay bench tests
+FLAKE8_ASYNC := --enable ASYNC1,ASYNC2 --disable ASYNC106
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
@@ -27,7 +28,7 @@ test: check tests ## Run every check and every test
 check: $(VENV)/.installed-dev ## Check format, lint, types and import rules
 	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "Not formatted: run 'make format'."; exit 1; }
 	@$(BIN)/ruff check --quiet $(CODE)
-	@$(BIN)/flake8-async --enable ASYNC1,ASYNC2 --disable ASYNC106 $$(find $(CODE) -name '*.py')
+	@find $(CODE) -name '*.py' -print0 | xargs -0 -P 2 -n 40 $(BIN)/flake8-async $(FLAKE8_ASYNC)
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 	@echo "Format, lint, types and import rules: ok"

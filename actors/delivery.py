@@ -145,6 +145,8 @@ class Delivery:
             notice = error("replay_truncated", truncated_through=page.truncated_through)
             self._transport.send(self._codec.encode(notice))
             self._cursor = page.truncated_through
+        elif not page.rows:
+            raise AssertionError("the log has no page below the head that it told")
         for row in page.rows:
             self._send_frame(self._codec.encode_inbox_frame(*row), row.global_inbox_seq)
 

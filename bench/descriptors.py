@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import resource
-from typing import Final
 
-from relay.system import lift_descriptor_limit
-
-RESERVED: Final = 100
-"""What a process opens besides connections: its store, its pipes, its event loop."""
+from relay.system import RESERVED_DESCRIPTORS, lift_descriptor_limit
 
 
 class DescriptorLimitError(Exception):
@@ -21,7 +17,7 @@ def make_room_for(connections: int) -> None:
     Raises:
         DescriptorLimitError: the hard limit is too low.
     """
-    limit, needed = lift_descriptor_limit(), connections + RESERVED
+    limit, needed = lift_descriptor_limit(), connections + RESERVED_DESCRIPTORS
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise DescriptorLimitError(
             f"{connections:,} connections need {needed:,} file descriptors in each process, and"

@@ -44,9 +44,10 @@ from relay.server import Server
 from relay.telemetry import configure_logging, report_crashes
 from relay.transport.front import Front, TransportLimits
 from relay.transport.handshake import Judge
-from relay.transport.listener import Bug, Listener
+from relay.transport.listener import Listener
 from storage.environment import Environment, open_environment
-from storage.errors import StoreFailedError
+from storage.errors import StorageError, StoreCorruptError, StoreFailedError
+from storage.keys import FORMAT_VERSION
 from storage.lmdb_log import LmdbLog
 
 CLOSING_SECONDS: Final = 2.0
@@ -70,6 +71,7 @@ async def serve(config: Config, *, ports_file: Path | None = None) -> int:
         wall_clock=system.wall_clock,
     )
     report_crashes(telemetry)
+    _lift_descriptor_limit(config.limits, telemetry)
     with ExitStack() as stack:
         environment = open_environment(
             config.store.directory,
@@ -78,6 +80,7 @@ async def serve(config: Config, *, ports_file: Path | None = None) -> int:
             map_size_bytes=config.store.map_size_bytes,
         )
         stack.callback(environment.close)
+        telemetry.info("storage.opened", path=str(environment.path), format=FORMAT_VERSION)
         relay = Relay(config, environment, telemetry)
         system.tune_the_interpreter()
         await relay.run(ports_file)
@@ -104,6 +107,7 @@ class Relay:
             after_commit=lambda: self._inboxes.deliver(),  # noqa: PLW0108 - it is made below
             on_failure=self._store_failed,
             on_bug=self._bug,
+            on_space=self._space_changed,
             min_free_bytes=config.limits.min_free_bytes,
             commit_max_bytes=config.limits.commit_bytes,
         )
@@ -145,7 +149,11 @@ class Relay:
             on_refused=self._server.refused,
         )
         listener = Listener(
-            sockets, front.meet, on_capacity=self._at_capacity, on_bug=self._connection_bug
+            sockets,
+            front.meet,
+            on_capacity=self._at_capacity,
+            on_bug=self._connection_bug,
+            make_room=front.make_room,
         )
         told_to_stop = trio.Event()
         with self._everything, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -164,11 +172,7 @@ class Relay:
             await self._writer.finish()
             await self._reader.finish()
         if self._failure is not None:
-            raise StoreFailedError(
-                "The store has failed",
-                _reason(self._failure),
-                "Check the disk, run `ksmp-relay verify`, and start the relay again.",
-            ) from self._failure
+            raise _last_words(self._failure) from self._failure
 
     async def _keep(self, child: ChildSpec) -> None:
         await supervise(child, self._telemetry, system.jitter)
@@ -205,8 +209,14 @@ class Relay:
     def _bug(self, error: Exception) -> None:
         self._telemetry.error("bug", where="commit", **describe(error))
 
-    def _connection_bug(self, bug: Bug) -> None:
-        self._telemetry.error("connection.failed", error=bug.kind, at=bug.place)
+    def _space_changed(self, has_space: bool) -> None:
+        if has_space:
+            self._telemetry.info("storage.recovered")
+        else:
+            self._telemetry.error("storage.full")
+
+    def _connection_bug(self, error: Exception) -> None:
+        self._telemetry.error("connection.failed", **describe(error))
 
     def _at_capacity(self, error_number: int) -> None:
         self._telemetry.warning(
@@ -257,6 +267,7 @@ def _limits(configured: LimitsConfig) -> Limits:
 def _transport_limits(configured: LimitsConfig) -> TransportLimits:
     return TransportLimits(
         max_frame_bytes=configured.max_frame_bytes,
+        handshakes=configured.handshakes,
         handshake_seconds=configured.handshake_seconds,
         write_seconds=configured.write_seconds,
         control_frames_per_second=configured.control_frames_per_second,
@@ -283,7 +294,26 @@ def _authenticator(config: Config) -> Authenticator:
     )
 
 
-def _reason(error: Exception) -> str:
-    """Which call failed and with which error number, in the system's words."""
-    code = getattr(error, "code", None) or getattr(error, "errno", None)
-    return os.strerror(code) if isinstance(code, int) and code > 0 else type(error).__name__
+def _lift_descriptor_limit(limits: LimitsConfig, telemetry: Telemetry) -> None:
+    """Let in as many as the system allows, and say so where the configuration promises more."""
+    descriptors = system.lift_descriptor_limit()
+    connections = limits.connections + limits.handshakes
+    if not system.has_descriptors_for(connections, descriptors):
+        telemetry.warning(
+            "relay.descriptors_low",
+            descriptors=descriptors,
+            connections=limits.connections,
+            handshakes=limits.handshakes,
+        )
+
+
+def _last_words(failure: Exception) -> StorageError:
+    """What to tell whoever finds the process ended by its store."""
+    if isinstance(failure, StoreCorruptError):
+        return StoreCorruptError(failure.what, failure.why, failure.what_to_do)
+    return StoreFailedError(
+        "The store has failed",
+        # The text of any other exception might quote what a client has chosen.
+        failure.why if isinstance(failure, StorageError) else type(failure).__name__,
+        "Check the disk, run `ksmp-relay verify`, and start the relay again.",
+    )

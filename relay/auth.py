@@ -10,7 +10,7 @@ Everything about a token is checked before anything of it is believed: its size,
     aud     the relay's audience          required, alone or in a list
     iss     the issuer                    as configured; not looked at where none is
     peers   whom the user may write to    a list; an entry ending in * is a prefix
-    jti     the token's own id            a text
+    jti     the token's own id            a text, not used
 
 There is one failure, `UnauthenticatedError`. Its reason is for the operator's log; a peer sees the
 same answer after the same time whatever it was.
@@ -72,7 +72,6 @@ class Identity:
     device: DeviceId
     expires_at_ms: TimeMs
     peers: Peers | None
-    token_id: str | None
 
     def may_write_to(self, recipient: UserId) -> bool:
         """Whether the token allows sending to this user."""
@@ -219,15 +218,13 @@ def _identity(claims: dict[str, object]) -> Identity:
         raise UnauthenticatedError("claims")
     if not isinstance(device, str) or not is_identifier(device):
         raise UnauthenticatedError("claims")
-    token_id = claims.get("jti")
-    if token_id is not None and not isinstance(token_id, str):
+    if not isinstance(claims.get("jti", ""), str | None):
         raise UnauthenticatedError("claims")
     return Identity(
         UserId(user),
         DeviceId(device),
         TimeMs(_integer(claims["exp"]) * 1_000),
         _peers(claims["peers"]) if "peers" in claims else None,
-        token_id,
     )
 
 

@@ -21,7 +21,7 @@ def banner(config: Config, host: str, port: int, program: str) -> str:
 
 
 def _lines(config: Config, url: str, program: str) -> Iterator[str]:
-    data = config.store.path
+    data = config.store.path.absolute()  # to be typed in whatever directory
     yield f"KSMP v3 relay, ready at {url}"
     yield f"  data       {data}"
     if config.server.tls_certificate is None:

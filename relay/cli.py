@@ -1,7 +1,7 @@
 """`ksmp-relay`: which commands there are, and how each of them ends.
 
 A command is named here and imported when it runs, so that help comes at once. Errors are lines for
-people (what, why, what to do) and an exit code; a traceback appears only with `--debug`.
+people (what, why, what to do; of a store, one line) and an exit code. `--debug` adds a traceback.
 """
 
 from __future__ import annotations
@@ -77,10 +77,12 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     except KeyboardInterrupt:
         return 130  # as a shell reports SIGINT
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the command has ended
+        code = _explain(error)
         if "--debug" in arguments:
-            raise
-        return _explain(error)
+            from relay.frames import frames_of
+
+            _complain(*frames_of(error))
     return code if isinstance(code, int) else ExitCode.OK
 
 
@@ -95,7 +97,7 @@ def _explain(error: Exception) -> ExitCode:
             _complain(cause.what, cause.why, cause.what_to_do)
             return cause.exit_code
         case StorageError():
-            _complain(cause.what, cause.why, cause.what_to_do)
+            _complain(f"{cause.what}: {cause.why}. {cause.what_to_do}")
             if isinstance(cause, StoreBusyError | StoreUnavailableError):
                 return ExitCode.CANNOT_CREATE
             return ExitCode.IO

@@ -150,6 +150,9 @@ class LimitsConfig:
     connections: Positive = 20_000
     """Connections at once, in all."""
 
+    handshakes: Positive = 1_000
+    """Handshakes in progress at once, in all; past it the oldest is closed without an answer."""
+
     handshake_seconds: Seconds = 5.0
     """How long a peer may take from connecting to the upgrade."""
 

@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 class CommandError(Exception):
     """A command cannot go on: what happened, why, and what to do about it.
 
-    Shown as three lines, without a traceback. Nothing a client has chosen belongs in it.
+    Shown as up to three lines. Nothing a client has chosen belongs in it.
     """
 
     def __init__(self, exit_code: ExitCode, what: str, why: str, what_to_do: str) -> None:

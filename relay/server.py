@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from actors.connection import Connection
 from actors.inboxes import InboxUnavailableError
 from actors.surroundings import Surroundings
+from actors.transport import Transport
 from ksmp.codec import Codec
 from ksmp.types import ConnectionId, DeviceId, UserId
 from relay.auth import Authenticator, Identity
 from relay.transport.http import HandshakeRefusedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from actors.transport import Transport
 
 RETRY_MS: Final = 1_000
 DRAINING_RETRY_MS: Final = 1_000
@@ -52,7 +48,8 @@ class Server:
         self._admitted = 0
         self._devices: dict[UserId, Counter[DeviceId]] = {}
         self._is_draining = False
-        self._left = trio.Event()  # set, and made anew, whenever a connection has ended
+        self._drains: trio.Nursery | None = None  # while `drain` runs: one task per connection
+        self._all_left = trio.Event()  # set when draining and the last one has left
 
     @property
     def connections(self) -> int:
@@ -64,7 +61,7 @@ class Server:
         identity = await self._authenticator.authenticate(token)
         return Admission(identity, self._new_connection_id())
 
-    def admit(self, who: Admission, address: str) -> None:
+    def admit(self, who: Admission) -> None:
         """See `Reception.admit`. A connection that replaces another of its device always fits."""
         limits = self._around.limits
         identity = who.identity
@@ -108,12 +105,14 @@ class Server:
 
     @contextmanager
     def _known(self, connection: Connection) -> Iterator[None]:
+        """`connection`, whose `run` follows without a checkpoint, takes part in a drain."""
         self._connections.add(connection)
+        if self._drains is not None:  # it was admitted before, and its inbox has opened since
+            self._drains.start_soon(connection.drain, self._draining_retry_ms())
         try:
             yield
         finally:
             self._connections.discard(connection)
-            self._left.set()
 
     def _dismiss(self, identity: Identity) -> None:
         self._admitted -= 1
@@ -123,20 +122,29 @@ class Server:
             del devices[identity.device]
         if not devices:
             del self._devices[identity.user]
+        if self._is_draining and not self._admitted:
+            self._all_left.set()
 
     def refused(self, code: str) -> None:
         """Count a refused handshake."""
         self._around.telemetry.info("connection.refused", code=code)
 
     async def drain(self) -> None:
-        """Admit nobody more; answer what every connection has asked, and close them."""
+        """Admit nobody more; answer what every connection has asked, and close them.
+
+        Returns when everyone who was admitted has left, those included whose inbox was still
+        being opened: they are told like the others, once they have been welcomed.
+        """
         self._is_draining = True
-        async with trio.open_nursery() as nursery:
-            for connection in list(self._connections):
-                nursery.start_soon(connection.drain, self._draining_retry_ms())
-        while self._connections:
-            self._left = trio.Event()
-            await self._left.wait()
+        if not self._admitted:
+            return
+        try:
+            async with trio.open_nursery() as self._drains:
+                for connection in self._connections:
+                    self._drains.start_soon(connection.drain, self._draining_retry_ms())
+                await self._all_left.wait()
+        finally:
+            self._drains = None
 
     def _draining_retry_ms(self) -> int:
         return DRAINING_RETRY_MS + int(2 * DRAINING_RETRY_MS * self._around.jitter())

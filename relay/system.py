@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import random
+import resource
 import secrets
 import sys
 import threading
@@ -15,13 +16,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
 from ksmp.types import ConnectionId, Epoch, TimeMs
 
 T = TypeVar("T")
+
+RESERVED_DESCRIPTORS: Final = 100
+"""What a relay opens besides connections: its store, its threads' wake-ups, its event loop."""
 
 
 def wall_clock() -> TimeMs:
@@ -62,6 +66,21 @@ def tune_the_interpreter() -> None:
     sys.setswitchinterval(0.000_5)
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def lift_descriptor_limit() -> int:
+    """Raise the soft limit of this process, and of those it starts, to the hard one; that limit.
+
+    Each connection takes a descriptor, and the usual soft limit of 1,024 is of another age.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def has_descriptors_for(connections: int, limit: int) -> bool:
+    """Whether so many connections fit beside all else; `limit` is that of the process."""
+    return limit == resource.RLIM_INFINITY or limit >= connections + RESERVED_DESCRIPTORS
 
 
 class SerialThread:

@@ -54,7 +54,6 @@ from storage.log import (
     Outcome,
     ReadHead,
     ReadMarked,
-    ReadPosition,
     SequenceConflict,
 )
 from storage.names import Names
@@ -211,8 +210,8 @@ class Batch:
             self._rows[b"reads"][key] = pack_marks(after)
             self._move_in_index(numbers, side, before, after)
         return ReadMarked(
-            _position(after.own),
-            _position(after.public),
+            after.own.position,
+            after.public.position,
             after.own != before.own,
             after.public != before.public,
         )
@@ -317,7 +316,3 @@ def _key_names(append: Append, numbers: ConversationNumbers) -> list[bytes]:
     return [
         prefix[record.sender != low] + record.idempotency_key.encode() for record in append.records
     ]
-
-
-def _position(mark: Mark) -> ReadPosition:
-    return ReadPosition(ServerSeq(mark.server_seq), TimeMs(mark.read_at_ms))

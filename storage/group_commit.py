@@ -63,19 +63,22 @@ class GroupCommit:
         after_commit: Callable[[], None],
         on_failure: Callable[[Exception], None],
         on_bug: Callable[[Exception], None],
+        on_outcomes: Callable[[Sequence[Outcome]], None] = lambda _: None,
         commit_max_bytes: int = DEFAULT_COMMIT_MAX_BYTES,
     ) -> None:
-        """All three callbacks run on the event loop and must not raise.
+        """The callbacks run on the event loop and must not raise.
 
         `after_commit` is called once for each transaction, when all its outcomes are settled;
         `on_failure` once in a lifetime, when the first `Failed` has been settled; `on_bug` with
-        what a `settle` or `after_commit` raised, which keeps no other from being settled.
+        what a `settle` or `after_commit` raised, which keeps no other from being settled;
+        `on_outcomes` with what became of each transaction.
         """
         self._transact = transact
         self._executor = executor
         self._after_commit = after_commit
         self._on_failure = on_failure
         self._on_bug = on_bug
+        self._on_outcomes = on_outcomes
         self._commit_max_bytes = commit_max_bytes
         self._queue: deque[_Waiting] = deque()
         self._summoned = False
@@ -134,6 +137,7 @@ class GroupCommit:
             self._after_commit()
         except Exception as bug:  # noqa: BLE001 - as above, and a failure must be told
             self._on_bug(bug)
+        self._on_outcomes(settled.outcomes)
         if failure is not None and not self._failed:
             self._failed = True
             self._on_failure(failure)

@@ -27,7 +27,8 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from ksmp.chain import CHAIN_BYTES
-from ksmp.types import ConversationId, ConversationKey, UserId
+from ksmp.types import ConversationId, ConversationKey, ServerSeq, TimeMs, UserId
+from storage.log import ReadPosition
 
 FORMAT_VERSION: Final = 1
 """Of the whole store: tables, keys and values."""
@@ -194,6 +195,11 @@ class Mark(NamedTuple):
     server_seq: int = 0
     read_at_ms: int = 0
     stored_at: int = 0
+
+    @property
+    def position(self) -> ReadPosition:
+        """What a reader of the log is told of it."""
+        return ReadPosition(ServerSeq(self.server_seq), TimeMs(self.read_at_ms))
 
 
 class Marks(NamedTuple):

@@ -18,6 +18,7 @@ from storage.executor import Executor
 from storage.group_commit import DEFAULT_COMMIT_MAX_BYTES, GroupCommit
 from storage.log import Log, Operation, Page, ReadStatePage, Settle
 from storage.reader import Reader
+from storage.space import SpaceWatch
 from storage.transaction import DEFAULT_MIN_FREE_BYTES, Writer
 
 T = TypeVar("T")
@@ -36,10 +37,11 @@ class LmdbLog(Log):
         after_commit: Callable[[], None],
         on_failure: Callable[[Exception], None],
         on_bug: Callable[[Exception], None],
+        on_space: Callable[[bool], None] = lambda _: None,
         min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
         commit_max_bytes: int = DEFAULT_COMMIT_MAX_BYTES,
     ) -> None:
-        """The callbacks are those of `GroupCommit`; `free_bytes` is the writer's."""
+        """The callbacks are those of `GroupCommit` and `SpaceWatch`, `free_bytes` the writer's."""
         self._environment = environment
         self._reading = reading
         self._reader = Reader(environment)
@@ -50,6 +52,7 @@ class LmdbLog(Log):
             after_commit=after_commit,
             on_failure=on_failure,
             on_bug=on_bug,
+            on_outcomes=SpaceWatch(on_space).note,
             commit_max_bytes=commit_max_bytes,
         )
 

@@ -6,7 +6,7 @@ they were submitted, many of them by one synced transaction:
     Append        → Appended | SequenceConflict | KnownKeys | Full
     ReadHead      → ConversationHead
     OpenInbox     → InboxHead
-    MarkRead      → ReadMarked | NoSuchRecord
+    MarkRead      → ReadMarked | NoSuchRecord | Full
                     … or Failed, for any of them, after which the process must end
 
 Reads (`Log.page`, `Log.read_states`) see what is committed, which may be more than what has been
@@ -120,7 +120,7 @@ class KnownKeys:
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """Nothing was stored: there is no space. Later appends may succeed again."""
+    """Nothing was stored: there is no space. Later, the same may succeed."""
 
 
 @dataclass(frozen=True, slots=True)

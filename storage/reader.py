@@ -10,13 +10,12 @@ from collections.abc import Iterator
 
 import lmdb
 
-from ksmp.types import GlobalInboxSeq, ServerSeq, TimeMs, UserId
+from ksmp.types import GlobalInboxSeq, UserId
 from storage.environment import Environment, corrupt
 from storage.errors import StorageError, StoreFailedError
 from storage.keys import (
     ConversationNumbers,
     IndexKey,
-    Mark,
     pack_number,
     pack_pair,
     parse_conversation_name,
@@ -27,7 +26,7 @@ from storage.keys import (
     unpack_pair,
     unpack_record,
 )
-from storage.log import InboxRow, Page, ReadPosition, ReadState, ReadStatePage
+from storage.log import InboxHead, InboxRow, Page, ReadState, ReadStatePage
 
 _UNREADABLE = (lmdb.Error, OSError, ValueError, struct.error, StorageError)
 
@@ -63,23 +62,37 @@ class Reader:
     ) -> Page:
         tables = self._environment.tables
         number = self._user_number(transaction, user)
-        head = number and transaction.get(pack_number(number), db=tables[b"inboxes"])
-        if not number or not head:
+        if number is None:
             return Page((), GlobalInboxSeq(0))
-        _, truncated_through = unpack_pair(head)
+        head, truncated_through = self._inbox_head(transaction, number)
+        last = GlobalInboxSeq(max(after, truncated_through))
+        due = min(through, head)
         rows: list[InboxRow] = []
         size = 0
-        for seq, place in self._inbox(transaction, number, after, through):
+        for seq, place in self._inbox(transaction, number, last, due):
+            if seq != last + 1:
+                break
             row = transaction.get(place, db=tables[b"log"])
             if row is None:
                 raise corrupt(self._environment.path, "an inbox names a record that is not there")
             chain, recorded = unpack_record(row)
             if rows and size + len(recorded) > max_bytes:
-                break
+                return Page(rows, truncated_through)
             size += len(recorded)
             # This engine counts an inbox 1, 2, 3 …: the number before is one less.
-            rows.append(InboxRow(seq, GlobalInboxSeq(seq - 1), recorded, chain))
-        return Page(rows, GlobalInboxSeq(truncated_through))
+            rows.append(InboxRow(seq, last, recorded, chain))
+            last = seq
+        if last < due:
+            # Passing over it would lose it silently; whoever got an empty page would ask for ever.
+            raise corrupt(self._environment.path, "an inbox lacks a record that is due")
+        return Page(rows, truncated_through)
+
+    def _inbox_head(self, transaction: lmdb.Transaction[bytes], user: int) -> InboxHead:
+        row = transaction.get(pack_number(user), db=self._environment.tables[b"inboxes"])
+        if row is None:  # it is made with the user, and never removed
+            raise corrupt(self._environment.path, "a user has no inbox")
+        seq, truncated_through = unpack_pair(row)
+        return InboxHead(GlobalInboxSeq(seq), GlobalInboxSeq(truncated_through))
 
     def _inbox(
         self,
@@ -147,7 +160,7 @@ class Reader:
         own, public = unpack_marks(marks)
         mark = own if _is_reader(entry, unpack_conversation(row)) else public
         reader = conversation.low if entry.side == 0 else conversation.high
-        return ReadState(conversation, reader, _position(mark))
+        return ReadState(conversation, reader, mark.position)
 
     def _user_number(self, transaction: lmdb.Transaction[bytes], user: UserId) -> int | None:
         row = transaction.get(user.encode(), db=self._environment.tables[b"users"])
@@ -156,10 +169,6 @@ class Reader:
 
 def _is_reader(entry: IndexKey, numbers: ConversationNumbers) -> bool:
     return entry.user == (numbers.low if entry.side == 0 else numbers.high)
-
-
-def _position(mark: Mark) -> ReadPosition:
-    return ReadPosition(ServerSeq(mark.server_seq), TimeMs(mark.read_at_ms))
 
 
 def _failure(error: Exception) -> StorageError:

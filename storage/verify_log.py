@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ksmp.chain import chain_after, chain_base, chain_payload
 from ksmp.codec import decode_recorded
-from ksmp.malformed import MalformedError
 from ksmp.events import RecordedEnvelope
+from ksmp.malformed import MalformedError
 from ksmp.types import ConversationKey, IdempotencyKey, conversation_key, is_identifier
 from storage.keys import (
     ConversationNumbers,

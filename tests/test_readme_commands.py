@@ -90,7 +90,9 @@ def commands() -> dict[tuple[str, ...], set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("command", "options"), commands().items(), ids=str)
+@pytest.mark.parametrize(
+    ("command", "options"), commands().items(), ids=[" ".join(each) for each in commands()]
+)
 def test_every_command_has_the_options_that_readme_names(
     command: tuple[str, ...], options: set[str]
 ) -> None:

@@ -3,8 +3,8 @@
     TLS handshake (where configured) → request → judged → authenticated → admitted → 101 → served
 
 All of it has `handshake_seconds`. Whatever is wrong is answered in HTTP and closed; a peer that
-has not spoken HTTP by then, or has gone, is simply closed. The caller's two decisions, who this
-is and whether there is room, are handed in.
+has not spoken HTTP by then, or has gone, is simply closed, and so is the oldest where too many are
+at it. The caller's two decisions, who this is and whether there is room, are handed in.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ksmp.websocket import ServerFraming
 from relay.auth import UnauthenticatedError
 from relay.transport.handshake import Judge, Upgrade, acceptance
 from relay.transport.http import HandshakeRefusedError, RequestReader, refusal
+from relay.transport.pending import PendingHandshakes
 from relay.transport.stream import ByteStream, TcpStream, WrappedStream, close_gently
 from relay.transport.websocket import WebSocketTransport
 
@@ -35,6 +36,7 @@ class TransportLimits:
     """What a peer may cost before and below the protocol's events."""
 
     max_frame_bytes: int
+    handshakes: int = 1_000
     handshake_seconds: float = 5.0
     write_seconds: float = 10.0
     control_frames_per_second: int = 20
@@ -51,7 +53,7 @@ class Reception(Protocol[Who]):
             UnauthenticatedError: nobody, after a time that says nothing about the reason.
         """
 
-    def admit(self, who: Who, address: str) -> None:
+    def admit(self, who: Who) -> None:
         """Let the connection in. `serve` follows, without a checkpoint, and gives the place back.
 
         Raises:
@@ -80,39 +82,50 @@ class Front(Generic[Who]):
         self._limits = limits
         self._tls = tls
         self._on_refused = on_refused
+        self._pending = PendingHandshakes(limits.handshakes)
 
-    async def meet(self, connected: TcpStream, address: str) -> None:
+    async def meet(self, connected: TcpStream) -> None:
         """Serve one connection, from its first byte to its last. It is closed afterwards."""
         deadline = trio.current_time() + self._limits.handshake_seconds
         try:
-            stream = await self._secure(connected, deadline)
-            if stream is not None:
-                await self.converse(stream, address, deadline)
+            with self._pending.one(connected):
+                admitted = await self._receive(connected, deadline)
+            if admitted is not None:
+                await self._reception.serve(*admitted)
         finally:
             connected.abort()
 
-    async def converse(self, stream: ByteStream, address: str, deadline: float) -> None:
-        """The same on any stream of plain bytes, with what is left of its time."""
+    def make_room(self) -> bool:
+        """Free a descriptor at the cost of the oldest handshake; False where none is going on."""
+        return self._pending.end_oldest()
+
+    async def _receive(
+        self, connected: TcpStream, deadline: float
+    ) -> tuple[Who, Codec, WebSocketTransport] | None:
+        """An admitted connection; None for one that has gone, or was refused and told so."""
+        stream = await self._secure(connected, deadline)
+        if stream is None:
+            return None
         try:
-            who, codec, transport = await self._establish(stream, address, deadline)
+            who, codec, transport = await self._establish(stream, deadline)
         except HandshakeRefusedError as refused:
             self._on_refused(refused.code)
             await _answer(stream, refusal(refused))
             await close_gently(stream, LINGER_SECONDS)
-            return
+            return None
         except _GONE:
             stream.abort()
-            return
+            return None
         transport.flush()
-        await self._reception.serve(who, codec, transport)
+        return who, codec, transport
 
     async def _establish(
-        self, stream: ByteStream, address: str, deadline: float
+        self, stream: ByteStream, deadline: float
     ) -> tuple[Who, Codec, WebSocketTransport]:
         """An admitted connection. The request and its token do not outlive this call."""
         upgrade, rest = await self._read_upgrade(stream, deadline)
         who = await self._authenticate(upgrade)
-        self._reception.admit(who, address)
+        self._reception.admit(who)
         return who, upgrade.codec, self._upgraded(stream, upgrade, rest)
 
     def _upgraded(self, stream: ByteStream, upgrade: Upgrade, rest: bytes) -> WebSocketTransport:

@@ -1,19 +1,17 @@
 """The accept loop: connections come in for as long as the relay lives, whatever any of them does.
 
     Listener.run ── one task per listening socket
-        └── one contained task per connection: what it raises ends that connection, and is
-            reported by type and place; never by content
+        └── one contained task per connection: what it raises ends that connection alone, and
+            is reported
 
-When descriptors or memory run out, accepting pauses and tries again; connections that exist are
-not touched.
+When descriptors run out, whoever can is asked to make room; when nobody can, or memory runs out,
+accepting pauses and tries again. Connections that are established are not touched.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from types import TracebackType
 from typing import Final, Protocol
 
 import trio
@@ -24,7 +22,8 @@ ACCEPT_BATCH: Final = 64
 BACK_OFF_SECONDS: Final = 0.1
 REPORT_EVERY_SECONDS: Final = 60.0
 
-_OUT_OF_CAPACITY: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_OUT_OF_CAPACITY: Final = _OUT_OF_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
 # Linux passes errors of the connection that was about to be accepted on to accept(2).
 _CONNECTION_LOST: Final = frozenset(
     {
@@ -64,30 +63,27 @@ class ListeningSocket(Protocol):
         """Stop listening."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """An exception nobody expected, without anything it carries."""
-
-    kind: str
-    place: str
-
-
 class Listener:
     """Accepts connections and gives each to `meet`, in a task of its own."""
 
     def __init__(
         self,
         sockets: Sequence[ListeningSocket],
-        meet: Callable[[TcpStream, str], Awaitable[None]],
+        meet: Callable[[TcpStream], Awaitable[None]],
         *,
         on_capacity: Callable[[int], None],
-        on_bug: Callable[[Bug], None],
+        on_bug: Callable[[Exception], None],
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_capacity` gets the error number, at most once a minute; `on_bug` every bug."""
+        """`on_capacity` gets the error number, at most once a minute; `on_bug` every bug.
+
+        `make_room` frees a descriptor, if it can, and says whether it has.
+        """
         self._sockets = list(sockets)
         self._meet = meet
         self._on_capacity = on_capacity
         self._on_bug = on_bug
+        self._make_room = make_room
         self._last_report = -REPORT_EVERY_SECONDS
 
     async def run(self) -> None:
@@ -111,7 +107,7 @@ class Listener:
                 return
             for _ in range(ACCEPT_BATCH):
                 try:
-                    connected, address = listening.accept()
+                    connected, _ = listening.accept()
                 except BlockingIOError:
                     break
                 except OSError as error:
@@ -120,15 +116,17 @@ class Listener:
                     if error.errno not in _OUT_OF_CAPACITY:
                         raise
                     self._report_capacity(error.errno)
+                    if error.errno in _OUT_OF_DESCRIPTORS and self._make_room():
+                        continue
                     await trio.sleep(BACK_OFF_SECONDS)
                     break
                 connected.setblocking(False)
-                connections.start_soon(self._contain, TcpStream(connected), str(address[0]))
+                connections.start_soon(self._contain, TcpStream(connected))
 
-    async def _contain(self, stream: TcpStream, address: str) -> None:
+    async def _contain(self, stream: TcpStream) -> None:
         """Meet one connection; nothing but a cancellation leaves this task."""
         try:
-            await self._meet(stream, address)
+            await self._meet(stream)
         except Exception as error:  # noqa: BLE001
             self._report_bugs(error)
         except BaseExceptionGroup as group:
@@ -146,19 +144,9 @@ class Listener:
             self._last_report = now
             self._on_capacity(error_number or 0)
 
-    def _report_bugs(self, error: BaseException) -> None:
-        if isinstance(error, BaseExceptionGroup):
+    def _report_bugs(self, error: Exception) -> None:
+        if isinstance(error, ExceptionGroup):
             for inner in error.exceptions:
                 self._report_bugs(inner)
         else:
-            self._on_bug(Bug(type(error).__name__, _place(error.__traceback__)))
-
-
-def _place(traceback: TracebackType | None) -> str:
-    """Module and line where the exception was raised."""
-    place = "unknown"
-    while traceback is not None:
-        module = traceback.tb_frame.f_globals.get("__name__", "unknown")
-        place = f"{module}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return place
+            self._on_bug(error)

@@ -67,6 +67,11 @@ class WebSocketTransport:
         """See `Transport`."""
         return trio.current_time() if self._is_catching_up else self._last_heard
 
+    @property
+    def close_code(self) -> int | None:
+        """See `Transport`."""
+        return self._framing.close_code_sent
+
     # ── receiving ────────────────────────────────────────────────────────────────────────────
 
     async def receive(self) -> list[bytes | bytearray]:
@@ -125,9 +130,7 @@ class WebSocketTransport:
 
     def note_control(self) -> bool:
         """See `Transport`."""
-        is_admitted = self._framing.note_control(trio.current_time())
-        self._queue_outgoing()
-        return is_admitted
+        return self._framing.note_control(trio.current_time())
 
     def close(self, code: int) -> None:
         """See `Transport`."""

@@ -6,7 +6,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +14,14 @@ import pytest
 import trio
 import trio_websocket
 
+from ksmp.types import Epoch
+from storage.environment import open_environment
+from storage.keys import pack_pair
 from tests.faults.observing import KIB, errors_of, pid_of
 from tests.wire.clients import Frame, Peer
 from tests.wire.codecs import Event
 from tests.wire.connecting import Clients, StartRelay
-from tests.wire.messages import about_send, envelope, ping, send
+from tests.wire.messages import about_send, envelope, ping, resume, send
 from tests.wire.relay_process import PROGRAM, REPOSITORY
 
 pytestmark = [pytest.mark.trio, pytest.mark.timeout(120)]
@@ -89,11 +92,22 @@ async def test_without_space_reading_goes_on_and_sending_recovers(start: StartRe
                 assert (await peer.answer_to(offered)).raw == ack.raw
             assert await replayed(own, "bob") == acked(stored)
             assert_full((await peer.answer_to(refused)).event, refused)
+            assert logged(own, "storage.full") == 1
         stored[refused["idempotencyKey"]] = (refused, await peer.answer_to(refused))
         assert stored[refused["idempotencyKey"]][1].event["serverSeq"] == len(stored)
     assert await replayed(own, "bob") == acked(stored)
     assert await trio.to_thread.run_sync(own.relay.terminate) == 0
     assert own.relay.run("verify", "--data", str(own.relay.data_directory))
+
+
+def logged(own: Clients, event: str) -> int:
+    """How many lines of this event the relay has logged."""
+    return errors_of(own.relay).count(f'"event":"{event}"')
+
+
+def plain_lines(written: str) -> list[str]:
+    """What is written for people, beside the log."""
+    return [line for line in written.splitlines() if not line.startswith("{")]
 
 
 # ── a disk that breaks ───────────────────────────────────────────────────────────────────────
@@ -138,8 +152,11 @@ async def test_failed_sync_ends_the_process_and_acks_nothing(start: StartRelay) 
     complaint = errors_of(own.relay)[stderr_before:]
 
     assert {answer.get("code") for answer in answers} <= {"outcome_unknown"}
-    assert "The store has failed" in complaint
-    assert "Traceback" not in complaint
+    (line,) = plain_lines(complaint)
+    assert line == (
+        "The store has failed: mdb_txn_commit: Input/output error. "
+        "Check the disk, run `ksmp-relay verify`, and start the relay again."
+    )
 
     await trio.to_thread.run_sync(own.relay.start)
     async with own.connect("alice") as peer:
@@ -149,6 +166,40 @@ async def test_failed_sync_ends_the_process_and_acks_nothing(start: StartRelay) 
     assert seqs == [6, 7, 8], "retried, each is there once"
     assert await trio.to_thread.run_sync(own.relay.terminate) == 0
     assert own.relay.run("verify", "--data", str(own.relay.data_directory))
+
+
+def lose_inbox_row(store: Path, user: int, number: int) -> None:
+    """Take one row out of an inbox, as no relay does."""
+    environment = open_environment(
+        store, new_epoch=lambda: Epoch("unused"), map_lock=nullcontext(), create=False
+    )
+    transaction = environment.begin()
+    assert transaction.delete(pack_pair(user, number), db=environment.tables[b"inbox"])
+    transaction.commit()
+    environment.close()
+
+
+async def test_an_inbox_with_a_hole_ends_the_process_and_is_not_passed_over(
+    start: StartRelay,
+) -> None:
+    own = start()
+    async with own.connect("alice") as peer:
+        for _ in range(5):
+            await peer.send(envelope("alice", "bob", conversationId=TALK))
+    assert await trio.to_thread.run_sync(own.relay.terminate) == 0
+    lose_inbox_row(own.relay.data_directory / "store", user=1, number=3)
+    stderr_before = len(errors_of(own.relay))
+    await trio.to_thread.run_sync(own.relay.start)
+
+    async with own.connect("alice") as peer:
+        await peer.tell(resume(0))
+        assert await trio.to_thread.run_sync(own.relay.wait) == 74
+        await peer.close_code()
+        kept = peer.kept()
+
+    assert [event for event in kept if event["type"] == "ksmpv3.resume.complete"] == []
+    (line,) = plain_lines(errors_of(own.relay)[stderr_before:])
+    assert "is damaged: an inbox lacks a record that is due. Run `ksmp-relay verify`" in line
 
 
 # ── one store, one process; ends in good order ───────────────────────────────────────────────

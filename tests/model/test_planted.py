@@ -12,11 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
-import trio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from actors.connection import Connection
 from actors.conversation import Conversation, _acknowledgement
 from actors.delivery import Delivery
 from actors.inboxes import Inboxes

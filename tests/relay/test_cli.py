@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ import pytest
 from relay.cli import app, run
 from relay.config import load_config
 from relay.exits import ExitCode
+from storage.errors import StoreCorruptError, StoreFailedError
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = [sys.executable, "-c", "from relay.cli import main; main()"]
@@ -43,12 +44,14 @@ def ksmp_relay(*arguments: object, **settings: str) -> subprocess.CompletedProce
 
 
 @contextmanager
-def relay_on(data: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def relay_on(
+    data: Path, *, prefix: Sequence[str] = (), **settings: str
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A relay process on this data directory, and its port."""
     ports = data.parent / "ports.json"
     ports.unlink(missing_ok=True)
     process = subprocess.Popen(
-        [*PROGRAM, "serve", "--data", str(data), "--port", "0", "--ports-file", str(ports)],
+        [*prefix, *PROGRAM, "serve", "--data", data, "--port", "0", "--ports-file", ports],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -325,5 +328,59 @@ def test_a_fault_of_our_own_shows_its_place_and_a_traceback_only_on_request(monk
     told = capsys.readouterr().err
     assert "ValueError at test_cli.py:" in told
     assert "what a client wrote" not in told
-    with pytest.raises(ValueError, match="client"):
-        run(["config", "check", "--debug"])
+    assert run(["config", "check", "--debug"]) == ExitCode.FAILED
+    traced = capsys.readouterr().err
+    assert traced.startswith(told)
+    assert ", in broken\n" in traced
+    assert traced.endswith("builtins.ValueError\n")
+    assert "what a client wrote" not in traced
+
+
+def test_debug_changes_neither_the_exit_code_nor_the_lines_of_a_relay_that_cannot_start(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        serve = ["serve", "--data", tmp_path, "--port", taken.getsockname()[1]]
+        plain, debug = ksmp_relay(*serve), ksmp_relay(*serve, "--debug")
+    lines = [line for line in plain.stderr.splitlines() if not line.startswith("{")]
+    traced = [line for line in debug.stderr.splitlines() if not line.startswith("{")]
+
+    assert debug.returncode == plain.returncode == ExitCode.CANNOT_BIND
+    assert len(lines) == 3
+    assert traced[:3] == lines
+    assert traced[3].startswith('  File "')
+    assert traced[-1] == "relay.exits.CommandError"
+    assert "relay.crashed" not in debug.stderr
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(StoreFailedError, ExitCode.IO), (StoreCorruptError, ExitCode.IO)],
+)
+def test_a_store_that_fails_is_one_line_of_what_and_why_and_what_to_do(
+    failure, code, monkeypatch, capsys
+):
+    def broken(*_: object, **__: object) -> None:
+        raise ExceptionGroup("as nurseries do", [failure("It broke", "of age", "Mend it.")])
+
+    monkeypatch.setattr("relay.commands.config.load", broken)
+
+    assert run(["config", "check"]) == code
+    assert capsys.readouterr().err == "It broke: of age. Mend it.\n"
+
+
+def test_too_few_descriptors_for_what_is_configured_are_told_at_the_start(tmp_path):
+    settings = {"KSMP_LIMITS__CONNECTIONS": "200", "KSMP_LIMITS__HANDSHAKES": "100"}
+
+    def told(limit: int) -> list[dict[str, object]]:
+        prefix = ("prlimit", f"--nofile={limit}")
+        with relay_on(tmp_path / "data", prefix=prefix, **settings) as (process, _):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+            assert process.stderr is not None
+            lines = [json.loads(line) for line in process.stderr]
+        return [line for line in lines if line["event"] == "relay.descriptors_low"]
+
+    (line,) = told(399)
+    assert told(400) == []
+
+    assert (line["level"], line["descriptors"]) == ("warning", 399)
+    assert (line["connections"], line["handshakes"]) == (200, 100)

@@ -8,11 +8,12 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import trio
 import trustme
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
 from actors.transport import PeerGoneError
@@ -45,7 +46,7 @@ class Echo:
             raise UnauthenticatedError("missing")
         return token
 
-    def admit(self, who: str, address: str) -> None:
+    def admit(self, who: str) -> None:
         if self.refuse is not None:
             raise self.refuse
 
@@ -77,7 +78,7 @@ async def meeting(
     )
     peer = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(front.meet, TcpStream(ours), "192.0.2.1")
+        nursery.start_soon(front.meet, TcpStream(ours))
         yield peer
         await peer.aclose()
     assert ours.fileno() == -1
@@ -203,6 +204,118 @@ async def test_a_refused_peer_that_stays_is_closed_after_a_second(
         await trio.sleep(1.5)
         with pytest.raises(trio.BrokenResourceError):
             await peer.send_all(b"more")
+
+
+# ── too many at once ─────────────────────────────────────────────────────────────────────────
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Crowd:
+    """A front that lets two handshakes be in progress, and whoever comes to it."""
+
+    def __init__(self, nursery: trio.Nursery, tls: ssl.SSLContext | None) -> None:
+        self.reception = Echo()
+        self.refused: list[str] = []
+        self._nursery = nursery
+        self._peers: list[trio.SocketStream] = []
+        self.front = Front(
+            Judge(allowed_origins=frozenset(), is_secure=tls is not None),
+            self.reception,
+            TransportLimits(max_frame_bytes=1_000, handshakes=2),
+            tls=tls,
+            on_refused=self.refused.append,
+        )
+
+    async def come(self, says: bytes = b"") -> trio.SocketStream:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._nursery.start_soon(self.front.meet, TcpStream(ours))
+        peer = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        self._peers.append(peer)
+        await peer.send_all(says)
+        await wait_all_tasks_blocked()
+        return peer
+
+    async def leave(self) -> None:
+        for peer in self._peers:
+            await peer.aclose()
+
+
+@asynccontextmanager
+async def crowding(tls: ssl.SSLContext | None = None) -> AsyncIterator[Crowd]:
+    """Ends when the front has let go of everyone."""
+    async with trio.open_nursery() as nursery:
+        crowd = Crowd(nursery, tls)
+        yield crowd
+        await crowd.leave()
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_one_handshake_too_many_costs_the_oldest_its_connection_without_an_answer(
+    is_secure: bool, tls: ssl.SSLContext, autojump_clock: MockClock
+) -> None:
+    async with crowding(tls if is_secure else None) as crowd:
+        oldest = await crowd.come()
+        second = await crowd.come()
+        third = await crowd.come()
+
+        assert await read_to_end(oldest) == b""
+        assert trio.current_time() == 0.0
+        for other in (second, third):
+            await read_to_end(other)
+            assert trio.current_time() == 5.0
+        assert crowd.refused == ([] if is_secure else ["handshake_timeout"] * 2)
+
+
+async def test_who_is_through_the_handshake_never_gives_way(autojump_clock: MockClock) -> None:
+    async with crowding() as crowd:
+        served = [await crowd.come(REQUEST) for _ in range(3)]
+        for _ in range(10):
+            await crowd.come()
+        late = await crowd.come(REQUEST)
+
+        for peer in (*served, late):
+            assert (await peer.receive_some()).startswith(b"HTTP/1.1 101 ")
+            await peer.send_all(Frame(Opcode.TEXT, b"hello").serialize(mask=True))
+            assert await peer.receive_some() == b"\x81\x05hello"
+
+
+async def test_handshakes_that_have_ended_make_no_others_give_way(
+    autojump_clock: MockClock,
+) -> None:
+    async with crowding() as crowd:
+        patient = await crowd.come(REQUEST[:50])
+        for _ in range(10):
+            hasty = await crowd.come()
+            await hasty.aclose()
+            await wait_all_tasks_blocked()
+        await patient.send_all(REQUEST[50:])
+
+        assert (await patient.receive_some()).startswith(b"HTTP/1.1 101 ")
+
+
+async def test_room_is_made_at_the_cost_of_the_oldest_handshake_and_of_no_connection(
+    autojump_clock: MockClock,
+) -> None:
+    async with crowding() as crowd:
+        served = await crowd.come(REQUEST)
+        assert not crowd.front.make_room()
+        oldest = await crowd.come()
+        await crowd.come()
+        before = open_descriptors()
+
+        assert crowd.front.make_room()
+
+        assert open_descriptors() == before - 1
+        assert await read_to_end(oldest) == b""
+        assert crowd.front.make_room()
+        assert not crowd.front.make_room()
+        assert (await served.receive_some()).startswith(b"HTTP/1.1 101 ")
+        await served.send_all(Frame(Opcode.TEXT, b"hello").serialize(mask=True))
+        assert await served.receive_some() == b"\x81\x05hello"
 
 
 # ── TLS ──────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ import trio.testing
 from ksmp.types import GlobalInboxSeq, UserId
 from storage.environment import Environment
 from storage.errors import StorageError, StoreCorruptError
-from storage.keys import pack_pair
+from storage.keys import pack_number, pack_pair
 from storage.lmdb_log import LmdbLog
 from storage.log import Appended, Outcome, ReadState
 from tests.storage.world import (
@@ -47,7 +47,7 @@ def seq(number: int) -> GlobalInboxSeq:
     return GlobalInboxSeq(number)
 
 
-def log_on(environment: Environment, *, writing=None, reading=None) -> LmdbLog:
+def log_on(environment: Environment, *, writing=None, reading=None, on_failure=None) -> LmdbLog:
     def fail(error: Exception) -> None:
         raise AssertionError from error
 
@@ -57,7 +57,7 @@ def log_on(environment: Environment, *, writing=None, reading=None) -> LmdbLog:
         reading=reading or InlineExecutor(),
         free_bytes=lambda: PLENTY,
         after_commit=lambda: None,
-        on_failure=fail,
+        on_failure=on_failure or fail,
         on_bug=fail,
     )
 
@@ -141,8 +141,60 @@ async def test_damaged_store_is_an_error_for_the_asker(environment: Environment)
     transaction.delete(pack_pair(1, 2), db=environment.tables[b"log"])
     transaction.commit()
 
-    with pytest.raises(StoreCorruptError, match="not there"):
-        await log_on(environment).page(BOB, seq(0), FAR, 10**6)
+    failures: list[Exception] = []
+
+    with pytest.raises(StoreCorruptError, match="not there") as raised:
+        await log_on(environment, on_failure=failures.append).page(BOB, seq(0), FAR, 10**6)
+    assert failures == [raised.value]
+
+
+def damage(environment: Environment, table: bytes, *keys: bytes) -> None:
+    """Take rows out, as no operation does."""
+    transaction = environment.begin()
+    for key in keys:
+        assert transaction.delete(key, db=environment.tables[table])
+    transaction.commit()
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("missing", [(1,), (3,), (5,), (1, 2, 3, 4, 5), (4, 5)])
+async def test_records_that_are_due_and_not_there_are_damage_and_never_passed_over(
+    environment: Environment, missing: tuple[int, ...]
+) -> None:
+    store(environment, 5)
+    damage(environment, b"inbox", *(pack_pair(2, number) for number in missing))
+    failures: list[Exception] = []
+    log = log_on(environment, on_failure=failures.append)
+
+    with pytest.raises(StoreCorruptError, match="lacks a record") as raised:
+        await log.page(BOB, seq(0), seq(5), 10**6)
+    assert failures == [raised.value]
+
+
+@pytest.mark.trio
+async def test_pages_that_ask_for_nothing_that_is_missing_are_as_ever(
+    environment: Environment,
+) -> None:
+    store(environment, 5)
+    damage(environment, b"inbox", pack_pair(2, 3))
+    log = log_on(environment)
+
+    before = await log.page(BOB, seq(0), seq(2), 10**6)
+    behind = await log.page(BOB, seq(3), FAR, 10**6)
+
+    assert [row[:2] for row in before.rows] == [(1, 0), (2, 1)]
+    assert [row[:2] for row in behind.rows] == [(4, 3), (5, 4)]
+
+
+@pytest.mark.trio
+async def test_user_without_an_inbox_head_is_damage(environment: Environment) -> None:
+    store(environment, 1)
+    damage(environment, b"inboxes", pack_number(2))
+    failures: list[Exception] = []
+
+    with pytest.raises(StoreCorruptError, match="no inbox"):
+        await log_on(environment, on_failure=failures.append).page(BOB, seq(0), seq(1), 10**6)
+    assert len(failures) == 1
 
 
 # ── waiting ──────────────────────────────────────────────────────────────────────────────────
@@ -268,5 +320,8 @@ async def test_read_states_continue_where_a_page_ended(environment: Environment)
 async def test_store_that_fails_to_read_is_an_error_for_the_asker(tmp_path: Path) -> None:
     with opened(tmp_path / "store") as environment:
         store(environment, 1)
-    with pytest.raises(StorageError):
-        await log_on(environment).read_states(BOB, seq(0), None, 1)
+    failures: list[Exception] = []
+
+    with pytest.raises(StorageError) as raised:
+        await log_on(environment, on_failure=failures.append).read_states(BOB, seq(0), None, 1)
+    assert failures == [raised.value]
