@@ -202,8 +202,11 @@ async def test_a_letter_that_is_stopped_from_above_while_taken_again_is_no_dead_
         await mailbox.take()  # what a crash left in hand
         async with trio.open_nursery() as stopped:
             stopped.start_soon(incarnation(world, mailbox).run)
-            while not again.is_handed_over:
+            for _ in range(1_000):
+                if again.is_handed_over:
+                    break
                 await trio.lowlevel.checkpoint()
+            assert again.is_handed_over
             stopped.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(incarnation(world, mailbox).run)
