@@ -35,7 +35,8 @@ ALWAYS: Final = {
     "hang-up",
     "join",
 }
-STORMY: Final = ALWAYS | {"crash of an actor", "crash of the process", "drain", "rejected"}
+STORMY: Final = ALWAYS | {"crash of an actor", "crash of the process", "drain"}
+RARE: Final = {"rejected"}  # two strikes at one letter: some hundreds of examples have none
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +76,5 @@ def test_relay_agrees_with_the_model(cases: st.SearchStrategy[Case], expected: s
     assert happened["examples"] >= EXAMPLES // 2
     if EXAMPLES >= 200:
         assert expected <= set(happened), expected - set(happened)
+    if EXAMPLES >= 5_000 and expected is STORMY:
+        assert set(happened) >= RARE
