@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors.conversation import Conversation
 from actors.letters import Letter
 from actors.router import QUARANTINE_MAX_SECONDS, Router
-from actors.supervisor import Intensity
+from actors.supervisor import Backoff, Intensity
 from storage.log import ConversationHead
 from tests.actors.saboteur import Planted
 from tests.actors.world import (
@@ -66,6 +66,49 @@ async def test_a_quarantine_lasts_as_long_as_it_says_and_longer_each_time(
         nursery.cancel_scope.cancel()
 
     assert waits == pytest.approx([1, 4, 16, 64, 256, 300, 300, 300], abs=0.02)
+
+
+async def test_a_quarantine_leaves_alone_a_conversation_that_was_activated_meanwhile(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One incarnation answers all, fails, is passivated during its back-off, and fails for good."""
+    run = Conversation.run
+    incarnations = 0
+
+    async def failing_at_first(self: Conversation) -> None:
+        nonlocal incarnations
+        incarnations += 1
+        if incarnations == 1:
+            for letter in await self._mailbox.take():
+                letter.refuse("internal")
+            raise Planted
+        if self._mailbox is first_mailbox:
+            raise Planted
+        await run(self)
+
+    monkeypatch.setattr(Conversation, "run", failing_at_first)
+    monkeypatch.setattr(Backoff, "delay", lambda *_: 10.0)
+    world, client = World(intensity=Intensity(1, 60.0)), Client()
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        first = send_letter(client, "first")
+        world.route(first)
+        live = world.router._live[KEY]
+        first_mailbox = live.mailbox
+        await all_answered([first])
+        assert world.router._passivate(live)
+        second = send_letter(client, "second")
+        world.route(second)
+        await all_answered([second])
+        await trio.sleep(20)
+        assert world.telemetry.count("actor.quarantined") == 1
+        assert world.router.live_conversations == 1
+        third = send_letter(client, "third")
+        world.route(third)
+        await all_answered([third])
+        nursery.cancel_scope.cancel()
+
+    assert numbers(client, [second, third]) == [1, 2]
 
 
 async def test_a_conversation_that_behaved_for_long_is_forgiven(
