@@ -22,7 +22,7 @@ from actors.failures import describe
 from actors.inboxes import Inbox
 from actors.letters import Letter
 from actors.session import Session
-from actors.surroundings import Identity, Surroundings
+from actors.surroundings import CLOCK_SKEW_SECONDS, Identity, Surroundings
 from actors.telemetry import Hashed, hashed, hashed_conversation
 from actors.transport import PeerGoneError, SlowPeerError, Transport
 from ksmp.codec import Codec
@@ -42,7 +42,6 @@ EXTENSIONS: Final = ("auth", "chain", "read", "resume.complete")
 
 REPLACED_RETRY_MS: Final = 60_000
 CLOSING_SECONDS: Final = 1.0
-CLOCK_SKEW_MS: Final = 30_000
 EVENTS_PER_TURN: Final = 64
 
 
@@ -95,7 +94,6 @@ class Connection:
         self._pumped = trio.Event()
         self._is_draining = False
         self._answered = trio.Event()
-        self._is_over = False
         self._close_code: int | None = None
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────
@@ -224,7 +222,6 @@ class Connection:
     def _closed(self) -> None:
         # Whoever is cancelled here has heard nothing: a client stays away after 1000.
         self.close(1001 if self._is_draining else 1011)
-        self._is_over = True
         self._answered.set()
         if self._alarm is not None:
             self._alarm.cancel()
@@ -266,7 +263,7 @@ class Connection:
         self._is_draining = True
         self.send(error("draining", retry_after_ms=retry_after_ms))
         self.deliver()
-        while self._unanswered and not self._is_over:
+        while self._unanswered and self._close_code is None:
             self._answered = trio.Event()
             await self._answered.wait()
         self.close(1001)
@@ -351,8 +348,8 @@ class Connection:
 
     def _seconds_to_expiry(self) -> float:
         """From now to `exp`; a token accepted within the clock skew lives to the end of that."""
-        left = self._session.identity.expires_at_ms - self._around.wall_clock()
-        return (left if left > 0 else left + CLOCK_SKEW_MS) / 1_000
+        left = (self._session.identity.expires_at_ms - self._around.wall_clock()) / 1_000
+        return left if left > 0 else left + CLOCK_SKEW_SECONDS
 
     def live_until_expiry(self) -> None:
         """The identity has been refreshed: its expiry is another."""

@@ -108,8 +108,7 @@ class Delivery:
         while True:
             if self._transport.queued_bytes >= self._outbound_bytes:
                 return Need.ROOM
-            goal = self._inbox.head if self._target is None else self._target
-            if self._cursor < goal:
+            if self._cursor < self._goal:
                 record = self._recent.after(user, self._cursor)
                 if record is None:
                     return Need.PAGE
@@ -121,6 +120,11 @@ class Delivery:
                 self._target = None
             else:
                 return Need.NOTHING
+
+    @property
+    def _goal(self) -> GlobalInboxSeq:
+        """How far to deliver now: to the published head, or first to where the resume found it."""
+        return self._inbox.head if self._target is None else self._target
 
     async def fetch(self, need: Need) -> None:
         """Read one page of what `advance` lacked, and send it.
@@ -137,9 +141,10 @@ class Delivery:
                 raise AssertionError(f"there is nothing to fetch for {need}")
 
     async def _fetch_records(self) -> None:
-        goal = self._inbox.head if self._target is None else self._target
         room = max(1, self._outbound_bytes - self._transport.queued_bytes)
-        page = await self._log.page(self._inbox.user, self._cursor, goal, min(PAGE_BYTES, room))
+        page = await self._log.page(
+            self._inbox.user, self._cursor, self._goal, min(PAGE_BYTES, room)
+        )
         if self._cursor < page.truncated_through:
             # Retention has overtaken the cursor. Never silently: the client is told first.
             notice = error("replay_truncated", truncated_through=page.truncated_through)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from actors.alarms import Alarms
 from actors.inboxes import Inboxes
@@ -13,6 +13,9 @@ from actors.router import Router
 from actors.telemetry import Telemetry
 from ksmp.types import DeviceId, TimeMs, UserId
 from storage.log import Log
+
+CLOCK_SKEW_SECONDS: Final = 30
+"""How far the clocks of who issues tokens and of this relay may be apart."""
 
 
 class Identity(Protocol):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-
-from relay.system import RESERVED_DESCRIPTORS, lift_descriptor_limit
+from relay.system import RESERVED_DESCRIPTORS, has_descriptors_for, lift_descriptor_limit
 
 
 class DescriptorLimitError(Exception):
@@ -17,8 +15,9 @@ def make_room_for(connections: int) -> None:
     Raises:
         DescriptorLimitError: the hard limit is too low.
     """
-    limit, needed = lift_descriptor_limit(), connections + RESERVED_DESCRIPTORS
-    if limit != resource.RLIM_INFINITY and limit < needed:
+    limit = lift_descriptor_limit()
+    if not has_descriptors_for(connections, limit):
+        needed = connections + RESERVED_DESCRIPTORS
         raise DescriptorLimitError(
             f"{connections:,} connections need {needed:,} file descriptors in each process, and"
             f" the hard limit (`ulimit -Hn`) is {limit:,}"

@@ -27,6 +27,7 @@ from joserfc.jwk import Key
 from joserfc.jws import JWSRegistry, extract_compact, validate_compact
 from msgspec import json
 
+from actors.surroundings import CLOCK_SKEW_SECONDS
 from ksmp.types import MAX_INTEGER, DeviceId, TimeMs, UserId, is_identifier
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 DEFAULT_ALGORITHMS: Final = ("Ed25519", "EdDSA", "ES256")
 DEFAULT_DEVICE: Final = DeviceId("default")
 MAX_TOKEN_BYTES: Final = 8_192
-CLOCK_SKEW_SECONDS: Final = 30
 FAILURE_SECONDS: Final = 0.025
 """When a failure is answered, counted from the start: well after the slowest verification."""
 

@@ -18,6 +18,7 @@ import actors.session
 import relay.auth
 import relay.transport.http as http
 from actors.limits import Limits
+from actors.surroundings import CLOCK_SKEW_SECONDS
 from ksmp import events, types
 from ksmp.chain import chain_after, chain_base
 from ksmp.codec import JSON, MSGPACK
@@ -337,7 +338,7 @@ def test_the_table_of_fixed_numbers_has_those_of_the_code() -> None:
         "characters of an identifier": types.MAX_IDENTIFIER_LENGTH,
         "largest integer": types.MAX_INTEGER,
         "bytes of a token": relay.auth.MAX_TOKEN_BYTES,
-        "clock skew of tokens, seconds": relay.auth.CLOCK_SKEW_SECONDS,
+        "clock skew of tokens, seconds": CLOCK_SKEW_SECONDS,
         "bytes of a request's head": http.MAX_HEAD_BYTES,
         "headers of a request": http.MAX_HEADERS,
         "tolerated strikes": actors.session.TOLERATED_STRIKES,

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
+from actors.surroundings import CLOCK_SKEW_SECONDS
 from ksmp.types import DeviceId, TimeMs, UserId
 from relay.auth import (
-    CLOCK_SKEW_SECONDS,
     DEFAULT_ALGORITHMS,
     FAILURE_SECONDS,
     MAX_TOKEN_BYTES,
