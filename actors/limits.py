@@ -20,6 +20,7 @@ class Limits:
     sends_under_way_bytes: int = 64 << 20
     outbound_bytes: int = 256 * 1024
     connections_per_user: int = 10
+    connections_per_address: int = 1_000
     connections: int = 20_000
     keepalive_seconds: float = 30.0
     live_conversations: int = 10_000

@@ -100,6 +100,11 @@ class Router:
         """How many conversations have a task now."""
         return len(self._live)
 
+    @property
+    def under_way_bytes(self) -> int:
+        """The bytes of all letters that are routed and not yet answered."""
+        return self._under_way_bytes
+
     async def run(self) -> None:
         """Own the conversations' tasks until cancelled; letters may be routed from `started` on.
 

@@ -42,6 +42,7 @@ from relay.keys import KeyFileError, load_or_create_signing_key, verification_ke
 from relay.listening import bind, tls_context, write_ports_file
 from relay.server import Server
 from relay.telemetry import configure_logging, report_crashes
+from relay.transport.addresses import ClientAddresses
 from relay.transport.front import Front, TransportLimits
 from relay.transport.handshake import Judge
 from relay.transport.listener import Listener
@@ -50,6 +51,7 @@ from storage.errors import StorageError, StoreCorruptError, StoreFailedError
 from storage.keys import FORMAT_VERSION
 from storage.lmdb_log import LmdbLog
 
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 CLOSING_SECONDS: Final = 2.0
 """Of a drain's time, what is kept for closing the connections that did not end by themselves."""
 
@@ -138,7 +140,7 @@ class Relay:
         """
         tls = tls_context(self._config.server)
         sockets = bind(self._config.server)
-        front = Front(
+        self._front = Front(
             Judge(
                 allowed_origins=frozenset(self._config.server.allowed_origins),
                 is_secure=tls is not None,
@@ -146,19 +148,20 @@ class Relay:
             self._server,
             _transport_limits(self._config.limits),
             tls=tls,
+            addresses=ClientAddresses(self._config.server.trusted_proxies),
             on_refused=self._server.refused,
         )
         listener = Listener(
             sockets,
-            front.meet,
+            self._front.meet,
             on_capacity=self._at_capacity,
             on_bug=self._connection_bug,
-            make_room=front.make_room,
+            make_room=self._front.make_room,
         )
         told_to_stop = trio.Event()
-        with self._everything, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with self._everything, trio.open_signal_receiver(*SIGNALS) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_watch, signals, told_to_stop)
+                nursery.start_soon(self._obey, signals, told_to_stop)
                 nursery.start_soon(self._keep, ChildSpec("alarms", self._alarms.run, "permanent"))
                 nursery.start_soon(self._keep, ChildSpec("router", self._router.run, "permanent"))
                 await self._router.started.wait()
@@ -183,6 +186,29 @@ class Relay:
             write_ports_file(ports_file, host, port)
         self._telemetry.info("relay.ready", host=host, port=port)
         print(banner(self._config, host, port, system.program()), flush=True)
+
+    # ── what the operator says ───────────────────────────────────────────────────────────────
+
+    async def _obey(self, signals: AsyncIterator[int], told_to_stop: trio.Event) -> None:
+        """The first SIGTERM or SIGINT asks for an orderly end, the second ends all on the spot."""
+        async for number in signals:
+            if number == signal.SIGUSR1:
+                self._say_status()
+            elif told_to_stop.is_set():
+                os._exit(ExitCode.FAILED)  # what was acknowledged is on disk; nothing else counts
+            else:
+                told_to_stop.set()
+
+    def _say_status(self) -> None:
+        self._telemetry.info(
+            "relay.status",
+            tasks=trio.lowlevel.current_statistics().tasks_living,
+            descriptors=system.open_descriptors(),
+            handshakes=self._front.handshakes,
+            connections=self._server.connections,
+            conversations=self._router.live_conversations,
+            under_way_bytes=self._router.under_way_bytes,
+        )
 
     # ── ending ───────────────────────────────────────────────────────────────────────────────
 
@@ -232,14 +258,6 @@ class Relay:
             return None
 
 
-async def _watch(signals: AsyncIterator[int], told_to_stop: trio.Event) -> None:
-    """The first signal asks for an orderly end, the second ends the process on the spot."""
-    async for _ in signals:
-        if told_to_stop.is_set():
-            os._exit(ExitCode.FAILED)  # what was acknowledged is on disk; nothing else counts
-        told_to_stop.set()
-
-
 # ── from the configuration to what each part takes ───────────────────────────────────────────
 
 
@@ -256,6 +274,7 @@ def _limits(configured: LimitsConfig) -> Limits:
         sends_under_way_bytes=configured.sends_under_way_bytes,
         outbound_bytes=configured.outbound_bytes,
         connections_per_user=configured.connections_per_user,
+        connections_per_address=configured.connections_per_address,
         connections=configured.connections,
         keepalive_seconds=configured.keepalive_seconds,
         live_conversations=configured.live_conversations,

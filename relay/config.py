@@ -73,8 +73,8 @@ class ServerConfig:
     relay's own."""
 
     trusted_proxies: tuple[str, ...] = ()
-    """Networks of proxies whose X-Forwarded-For is believed, such as "10.0.0.0/8". Without effect
-    in this version, as is the limit per address that it is for."""
+    """Networks of proxies whose X-Forwarded-For is believed, such as "10.0.0.0/8". It says which
+    address a connection is counted by."""
 
     drain_seconds: Seconds = 10.0
     """How long a shutdown may take to commit and answer what was accepted."""
@@ -145,7 +145,7 @@ class LimitsConfig:
     """Connections of one user at once."""
 
     connections_per_address: Positive = 1_000
-    """Connections from one address at once. Without effect in this version."""
+    """Connections from one address at once; of IPv6, from one network of 64 bits."""
 
     connections: Positive = 20_000
     """Connections at once, in all."""

@@ -26,10 +26,11 @@ DRAINING_RETRY_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """An identity, and the name of the connection it was given."""
+    """An identity, the name of the connection it was given, and the address it is counted by."""
 
     identity: Identity
     connection_id: ConnectionId
+    address: str
 
 
 class Server:
@@ -47,6 +48,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._admitted = 0
         self._devices: dict[UserId, Counter[DeviceId]] = {}
+        self._addresses: Counter[str] = Counter()
         self._is_draining = False
         self._drains: trio.Nursery | None = None  # while `drain` runs: one task per connection
         self._all_left = trio.Event()  # set when draining and the last one has left
@@ -56,10 +58,10 @@ class Server:
         """How many connections are admitted."""
         return self._admitted
 
-    async def authenticate(self, token: str | None) -> Admission:
+    async def authenticate(self, token: str | None, address: str) -> Admission:
         """See `Reception.authenticate`."""
         identity = await self._authenticator.authenticate(token)
-        return Admission(identity, self._new_connection_id())
+        return Admission(identity, self._new_connection_id(), address)
 
     def admit(self, who: Admission) -> None:
         """See `Reception.admit`. A connection that replaces another of its device always fits."""
@@ -69,6 +71,8 @@ class Server:
         is_new = devices is None or identity.device not in devices
         if is_new and devices is not None and len(devices) >= limits.connections_per_user:
             raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
+        if is_new and self._addresses[who.address] >= limits.connections_per_address:
+            raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
         if self._is_draining:
             raise HandshakeRefusedError("draining", retry_after_ms=self._draining_retry_ms())
         if is_new and self._admitted >= limits.connections:
@@ -76,6 +80,7 @@ class Server:
         if devices is None:
             devices = self._devices[identity.user] = Counter()
         devices[identity.device] += 1
+        self._addresses[who.address] += 1
         self._admitted += 1
 
     async def serve(self, who: Admission, codec: Codec, transport: Transport) -> None:
@@ -83,7 +88,7 @@ class Server:
         try:
             await self._serve(who, codec, transport)
         finally:
-            self._dismiss(who.identity)
+            self._dismiss(who)
 
     async def _serve(self, who: Admission, codec: Codec, transport: Transport) -> None:
         identity = who.identity
@@ -114,8 +119,12 @@ class Server:
         finally:
             self._connections.discard(connection)
 
-    def _dismiss(self, identity: Identity) -> None:
+    def _dismiss(self, who: Admission) -> None:
+        identity = who.identity
         self._admitted -= 1
+        self._addresses[who.address] -= 1
+        if not self._addresses[who.address]:
+            del self._addresses[who.address]
         devices = self._devices[identity.user]
         devices[identity.device] -= 1
         if not devices[identity.device]:

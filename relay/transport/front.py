@@ -19,6 +19,7 @@ import trio
 from ksmp.codec import Codec
 from ksmp.websocket import ServerFraming
 from relay.auth import UnauthenticatedError
+from relay.transport.addresses import ClientAddresses
 from relay.transport.handshake import Judge, Upgrade, acceptance
 from relay.transport.http import HandshakeRefusedError, RequestReader, refusal
 from relay.transport.pending import PendingHandshakes
@@ -46,8 +47,8 @@ class TransportLimits:
 class Reception(Protocol[Who]):
     """What the relay decides about a connection whose request is in order."""
 
-    async def authenticate(self, token: str | None) -> Who:
-        """Who presents this token.
+    async def authenticate(self, token: str | None, address: str) -> Who:
+        """Who presents this token, from an address as connections are counted by.
 
         Raises:
             UnauthenticatedError: nobody, after a time that says nothing about the reason.
@@ -74,6 +75,7 @@ class Front(Generic[Who]):
         limits: TransportLimits,
         *,
         tls: ssl.SSLContext | None = None,
+        addresses: ClientAddresses = ClientAddresses(),
         on_refused: Callable[[str], None] = lambda _code: None,
     ) -> None:
         """`on_refused` is told the code of each refusal, for counting."""
@@ -81,33 +83,42 @@ class Front(Generic[Who]):
         self._reception = reception
         self._limits = limits
         self._tls = tls
+        self._addresses = addresses
         self._on_refused = on_refused
         self._pending = PendingHandshakes(limits.handshakes)
 
-    async def meet(self, connected: TcpStream) -> None:
-        """Serve one connection, from its first byte to its last. It is closed afterwards."""
+    async def meet(self, connected: TcpStream, peer: str) -> None:
+        """Serve one connection, from its first byte to its last. It is closed afterwards.
+
+        `peer` is the address at its other end: a client's, or a proxy's.
+        """
         deadline = trio.current_time() + self._limits.handshake_seconds
         try:
             with self._pending.one(connected):
-                admitted = await self._receive(connected, deadline)
+                admitted = await self._receive(connected, peer, deadline)
             if admitted is not None:
                 await self._reception.serve(*admitted)
         finally:
             connected.abort()
+
+    @property
+    def handshakes(self) -> int:
+        """How many handshakes are in progress."""
+        return len(self._pending)
 
     def make_room(self) -> bool:
         """Free a descriptor at the cost of the oldest handshake; False where none is going on."""
         return self._pending.end_oldest()
 
     async def _receive(
-        self, connected: TcpStream, deadline: float
+        self, connected: TcpStream, peer: str, deadline: float
     ) -> tuple[Who, Codec, WebSocketTransport] | None:
         """An admitted connection; None for one that has gone, or was refused and told so."""
         stream = await self._secure(connected, deadline)
         if stream is None:
             return None
         try:
-            who, codec, transport = await self._establish(stream, deadline)
+            admitted = await self._establish(stream, peer, deadline)
         except HandshakeRefusedError as refused:
             self._on_refused(refused.code)
             await _answer(stream, refusal(refused))
@@ -116,15 +127,15 @@ class Front(Generic[Who]):
         except _GONE:
             stream.abort()
             return None
-        transport.flush()
-        return who, codec, transport
+        admitted[-1].flush()
+        return admitted
 
     async def _establish(
-        self, stream: ByteStream, deadline: float
+        self, stream: ByteStream, peer: str, deadline: float
     ) -> tuple[Who, Codec, WebSocketTransport]:
         """An admitted connection. The request and its token do not outlive this call."""
         upgrade, rest = await self._read_upgrade(stream, deadline)
-        who = await self._authenticate(upgrade)
+        who = await self._authenticate(upgrade, self._addresses.of(peer, upgrade.forwarded_for))
         self._reception.admit(who)
         return who, upgrade.codec, self._upgraded(stream, upgrade, rest)
 
@@ -169,9 +180,9 @@ class Front(Generic[Who]):
                     raise trio.BrokenResourceError  # it came and went without a word
         raise HandshakeRefusedError("handshake_timeout")
 
-    async def _authenticate(self, upgrade: Upgrade) -> Who:
+    async def _authenticate(self, upgrade: Upgrade, address: str) -> Who:
         try:
-            return await self._reception.authenticate(upgrade.token)
+            return await self._reception.authenticate(upgrade.token, address)
         except UnauthenticatedError:
             raise HandshakeRefusedError("unauthenticated") from None
 

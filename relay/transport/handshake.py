@@ -35,12 +35,14 @@ class Upgrade:
     """An upgrade that only lacks authentication and admission.
 
     `token` is None unless exactly one credential came. `subprotocol` is what to echo.
+    `forwarded_for` is whatever `X-Forwarded-For` says, in order.
     """
 
     key: str
     codec: Codec
     subprotocol: str | None
     token: str | None
+    forwarded_for: tuple[str, ...] = ()
 
 
 class Judge:
@@ -72,7 +74,8 @@ class Judge:
         if not self._allows_origin(request):
             raise HandshakeRefusedError("forbidden_origin")
         codec, subprotocol = _negotiate(request)
-        return Upgrade(key, codec, subprotocol, _token_of(request))
+        forwarded_for = tuple(request.items("x-forwarded-for"))
+        return Upgrade(key, codec, subprotocol, _token_of(request), forwarded_for)
 
     def _allows_origin(self, request: Request) -> bool:
         origins = request.values("origin")

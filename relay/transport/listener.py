@@ -69,13 +69,15 @@ class Listener:
     def __init__(
         self,
         sockets: Sequence[ListeningSocket],
-        meet: Callable[[TcpStream], Awaitable[None]],
+        meet: Callable[[TcpStream, str], Awaitable[None]],
         *,
         on_capacity: Callable[[int], None],
         on_bug: Callable[[Exception], None],
         make_room: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_capacity` gets the error number, at most once a minute; `on_bug` every bug.
+        """`meet` gets the connection and the network address at its other end.
+
+        `on_capacity` gets the error number, at most once a minute; `on_bug` every bug.
 
         `make_room` frees a descriptor, if it can, and says whether it has.
         """
@@ -107,7 +109,7 @@ class Listener:
                 return
             for _ in range(ACCEPT_BATCH):
                 try:
-                    connected, _ = listening.accept()
+                    connected, address = listening.accept()
                 except BlockingIOError:
                     break
                 except OSError as error:
@@ -121,12 +123,13 @@ class Listener:
                     await trio.sleep(BACK_OFF_SECONDS)
                     break
                 connected.setblocking(False)
-                connections.start_soon(self._contain, TcpStream(connected))
+                peer = str(address[0]) if address else ""  # a Unix socket's peer has none
+                connections.start_soon(self._contain, TcpStream(connected), peer)
 
-    async def _contain(self, stream: TcpStream) -> None:
+    async def _contain(self, stream: TcpStream, peer: str) -> None:
         """Meet one connection; nothing but a cancellation leaves this task."""
         try:
-            await self._meet(stream)
+            await self._meet(stream, peer)
         except Exception as error:  # noqa: BLE001
             self._report_bugs(error)
         except BaseExceptionGroup as group:

@@ -19,6 +19,9 @@ class PendingHandshakes:
         self._limit = limit
         self._in_progress: dict[TcpStream, None] = {}  # a set that keeps the order
 
+    def __len__(self) -> int:
+        return len(self._in_progress)
+
     @contextmanager
     def one(self, stream: TcpStream) -> Iterator[None]:
         """The handshake of `stream`, which is aborted if it has to give way."""

@@ -231,7 +231,7 @@ class Process:
     def accept(self, user: str, device: str, subprotocol: str, line: Line) -> None:
         """A client of this user and device has got through the handshake."""
         identity = Identity(UserId(user), DeviceId(device), FOREVER_MS, None)
-        who = Admission(identity, ConnectionId(f"connection-{next(self._ids)}"))
+        who = Admission(identity, ConnectionId(f"connection-{next(self._ids)}"), "an address")
         self.server.admit(who)
         self._nursery.start_soon(self.server.serve, who, CODECS[subprotocol], line)
 

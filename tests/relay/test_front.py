@@ -40,7 +40,7 @@ class Echo:
     refuse: HandshakeRefusedError | None = None
     served: list[str] = field(default_factory=list)
 
-    async def authenticate(self, token: str | None) -> str:
+    async def authenticate(self, token: str | None, address: str) -> str:
         await trio.lowlevel.checkpoint()
         if token != "alice":
             raise UnauthenticatedError("missing")
@@ -78,7 +78,7 @@ async def meeting(
     )
     peer = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(front.meet, TcpStream(ours))
+        nursery.start_soon(front.meet, TcpStream(ours), "192.0.2.1")
         yield peer
         await peer.aclose()
     assert ours.fileno() == -1
@@ -232,7 +232,7 @@ class Crowd:
     async def come(self, says: bytes = b"") -> trio.SocketStream:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        self._nursery.start_soon(self.front.meet, TcpStream(ours))
+        self._nursery.start_soon(self.front.meet, TcpStream(ours), "192.0.2.1")
         peer = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         self._peers.append(peer)
         await peer.send_all(says)

@@ -18,7 +18,7 @@ from actors.failures import describe
 from relay.transport.listener import Listener
 from relay.transport.stream import TcpStream
 
-Meet = Callable[[TcpStream], Awaitable[None]]
+Meet = Callable[[TcpStream, str], Awaitable[None]]
 
 
 @dataclass
@@ -72,7 +72,7 @@ async def listening(
             nursery.cancel_scope.cancel()
 
 
-async def echo(stream: TcpStream) -> None:
+async def echo(stream: TcpStream, peer: str) -> None:
     while chunk := await stream.receive_some():
         await stream.send_all(chunk)
 
@@ -140,12 +140,12 @@ async def test_a_listening_socket_that_is_broken_is_not_hidden() -> None:
 
 
 async def test_a_bug_in_one_connection_ends_that_one_and_is_reported_without_content() -> None:
-    async def stumble(stream: TcpStream) -> None:
+    async def stumble(stream: TcpStream, peer: str) -> None:
         chunk = await stream.receive_some()
         if chunk == b"CANARY":
             raise ValueError(chunk)
         await stream.send_all(chunk)
-        await echo(stream)
+        await echo(stream, peer)
 
     async with (
         listening(stumble) as (_, address, reports),
@@ -164,8 +164,8 @@ async def test_a_bug_in_one_connection_ends_that_one_and_is_reported_without_con
 
 
 async def test_several_bugs_of_one_connection_are_reported_one_by_one() -> None:
-    async def stumble_twice(stream: TcpStream) -> None:
-        await echo(stream)
+    async def stumble_twice(stream: TcpStream, peer: str) -> None:
+        await echo(stream, peer)
         raise ExceptionGroup("as nurseries do", [LookupError(), LookupError()])
 
     async with listening(stumble_twice) as (_, address, reports):
@@ -175,7 +175,7 @@ async def test_several_bugs_of_one_connection_are_reported_one_by_one() -> None:
 
 
 async def test_a_bug_during_a_cancellation_does_not_leave_the_listener() -> None:
-    async def stumble_when_cancelled(stream: TcpStream) -> None:
+    async def stumble_when_cancelled(stream: TcpStream, peer: str) -> None:
         async def stumble() -> None:
             try:
                 await trio.sleep_forever()
@@ -229,7 +229,7 @@ def open_descriptors() -> int:
 
 
 async def test_every_connection_is_closed_when_its_meeting_ends() -> None:
-    async def leave(stream: TcpStream) -> None:
+    async def leave(stream: TcpStream, peer: str) -> None:
         await stream.receive_some()
 
     async with listening(leave) as (_, address, _reports):

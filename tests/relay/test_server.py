@@ -30,7 +30,7 @@ class Relay(ConnectedWorld):
     async def arrive(self, nursery: trio.Nursery, user: str) -> FakeTransport:
         """Someone has got through the handshake."""
         identity = Identity(UserId(user), DeviceId("phone"), FOREVER_MS, None)
-        who = Admission(identity, ConnectionId(f"connection-of-{user}"))
+        who = Admission(identity, ConnectionId(f"connection-of-{user}"), "an address")
         transport = FakeTransport()
         self.server.admit(who)
         nursery.start_soon(self.server.serve, who, MSGPACK, transport)
