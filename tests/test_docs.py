@@ -305,7 +305,6 @@ def test_the_table_of_close_codes_has_those_that_the_relay_sends() -> None:
 # What nobody notices from outside, and what is not enforced yet.
 INSIDE: Final = {
     "commit_bytes",
-    "connections_per_address",
     "conversation_idle_seconds",
     "live_conversations",
     "recent_records_bytes",
