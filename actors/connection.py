@@ -11,6 +11,7 @@ A connection is temporary: it is never restarted. The client resumes from its cu
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -93,10 +94,16 @@ class Connection:
         self._is_pumping = False
         self._pumped = trio.Event()
         self._is_draining = False
+        self._is_revoked = False
         self._answered = trio.Event()
         self._close_code: int | None = None
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def identity(self) -> Identity:
+        """Who its latest token says it is."""
+        return self._session.identity
 
     @property
     def device(self) -> DeviceId:
@@ -146,6 +153,8 @@ class Connection:
         self._telemetry.info(
             "connection.opened", **self.names(), subprotocol=self._codec.subprotocol
         )
+        if self._is_revoked:
+            self.revoke()
 
     def _connected(self) -> Connected:
         limits = self._limits
@@ -178,13 +187,15 @@ class Connection:
         """
         try:
             while True:
-                messages = await self._transport.receive()
-                for taken, message in enumerate(messages, 1):
+                messages = deque(await self._transport.receive())
+                while messages:
+                    message = messages.popleft()  # and let go before any pause
                     if self._close_code is None and not self._is_draining:
                         self._session.take(message)
+                    del message
                     if self._must_pause():
                         await self._pause()
-                    elif taken % EVENTS_PER_TURN == 0:
+                    elif messages and len(messages) % EVENTS_PER_TURN == 0:
                         await trio.lowlevel.checkpoint()
                 self.deliver()
         except SlowPeerError:
@@ -255,6 +266,13 @@ class Connection:
         self._telemetry.info("connection.replaced", **self.names())
         jittered = int(REPLACED_RETRY_MS * (1.0 + self._around.jitter()))
         self.close(4409, error("replaced", retry_after_ms=jittered))
+
+    def revoke(self) -> None:
+        """Its token is good no more: say so and close, or, before `run`, once it is welcomed."""
+        self._is_revoked = True
+        if self._nursery is not None and self._close_code is None:
+            self._telemetry.info("connection.revoked", **self.names())
+            self.close(4401, error("unauthenticated"))
 
     async def drain(self, retry_after_ms: int) -> None:
         """Accept nothing more, wait until everything accepted is answered, close with 1001."""

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 from actors.letters import Letter, ReadLetter, SendLetter
 from actors.mailbox import Mailbox
+from actors.openings import Openings
 from actors.pending import Pending
 from actors.telemetry import Telemetry, hashed_conversation
 from ksmp.chain import chain_link
@@ -45,10 +46,14 @@ from storage.log import (
     NewRecord,
     NoSuchRecord,
     Outcome,
+    OverQuota,
     ReadHead,
     ReadMarked,
     SequenceConflict,
 )
+
+OVER_QUOTA_RETRY_MS: Final = 60_000
+"""How soon to try again what is too much to store: nothing of it goes by itself."""
 
 
 class Publisher(Protocol):
@@ -69,7 +74,16 @@ class Publisher(Protocol):
 class Conversation:
     """One incarnation. Owns the counter and the chain; everything else about it is in the log."""
 
-    __slots__ = ("_head", "_key", "_log", "_mailbox", "_publisher", "_telemetry", "_wall_clock")
+    __slots__ = (
+        "_head",
+        "_key",
+        "_log",
+        "_mailbox",
+        "_openings",
+        "_publisher",
+        "_telemetry",
+        "_wall_clock",
+    )
 
     def __init__(
         self,
@@ -77,6 +91,7 @@ class Conversation:
         mailbox: Mailbox,
         log: Log,
         publisher: Publisher,
+        openings: Openings,
         wall_clock: Callable[[], TimeMs],
         telemetry: Telemetry,
     ) -> None:
@@ -84,6 +99,7 @@ class Conversation:
         self._mailbox = mailbox
         self._log = log
         self._publisher = publisher
+        self._openings = openings
         self._wall_clock = wall_clock
         self._telemetry = telemetry
         self._head = ConversationHead(ServerSeq(0), b"")
@@ -143,7 +159,11 @@ class Conversation:
     async def _append(self, letters: Sequence[SendLetter]) -> list[SendLetter]:
         """Hand over one append and wait; returns the letters that need another."""
         first, repeats = _apart_by_key(letters)
+        if self._head.server_seq == 0 and not (first := self._within_openings(first)):
+            return repeats
         append = self._number(first)
+        if append.last_seq == 0:
+            self._openings.count(append.records[0].sender)
         pending = Pending()
         for letter in first:
             letter.is_handed_over = True
@@ -161,12 +181,29 @@ class Conversation:
             case SequenceConflict(head):
                 self._head = head
                 return first + repeats
+            case OverQuota(refused):
+                for index in sorted(refused):
+                    first[index].refuse("quota_exceeded", retry_after_ms=OVER_QUOTA_RETRY_MS)
+                return [one for index, one in enumerate(first) if index not in refused] + repeats
             case Full():
                 for letter in first:
                     letter.refuse("storage_full", retry_after_ms=5_000)
                 return repeats
             case _:
                 return []
+
+    def _within_openings(self, letters: Sequence[SendLetter]) -> list[SendLetter]:
+        """`letters` from the first on whose sender may begin a conversation; refuse the others.
+
+        No key can be known before a conversation's first record, so none is refused that was
+        stored before.
+        """
+        for index, letter in enumerate(letters):
+            wait = self._openings.wait(letter.envelope.sender_user_id)
+            if not wait:
+                return list(letters[index:])
+            letter.refuse("quota_exceeded", retry_after_ms=1 + int(wait * 1_000))
+        return []
 
     def _number(self, letters: Sequence[SendLetter]) -> Append:
         """An append of `letters` behind the head, numbered and chained. The head stays."""
@@ -203,6 +240,8 @@ class Conversation:
         """Answer and publish what was committed, whether or not the incarnation still lives."""
         for letter in letters:
             letter.is_handed_over = False
+        if append.last_seq == 0 and not isinstance(outcome, Appended):
+            self._openings.take_back(append.records[0].sender)
         try:
             match outcome:
                 case Appended(places):

@@ -80,6 +80,20 @@ class Inboxes:
         self._to_wake: dict[Correspondent, None] = {}  # a set that keeps the order
         self.recent = RecentRecords(limits.recent_records_bytes)
 
+    def adopt(self, limits: Limits) -> None:
+        """Keep `limits` from now on.
+
+        Connections that are open keep the rate they were told, which is that of the bucket they
+        have; whoever comes to a changed rate gets a new bucket, and so do later devices.
+        """
+        before, self._limits = self._limits, limits
+        if (before.sends_per_second, before.sends_burst) != (
+            limits.sends_per_second,
+            limits.sends_burst,
+        ):
+            self._buckets = {}
+        self.recent.adopt(limits.recent_records_bytes)
+
     # ── opening and closing ──────────────────────────────────────────────────────────────────
 
     async def enter(self, user: UserId) -> Inbox:

@@ -23,6 +23,7 @@ class Limits:
     connections_per_address: int = 1_000
     connections: int = 20_000
     keepalive_seconds: float = 30.0
+    new_conversations_per_hour: int = 10_000
     live_conversations: int = 10_000
     """Conversations with a task of their own; past it the longest unused is passivated."""
     conversation_idle_seconds: float = 30.0

@@ -1,6 +1,8 @@
-"""How fast someone may go: a bucket of tokens, and a count of strikes."""
+"""How fast someone may go: a bucket of tokens, a count of strikes, a window of time."""
 
 from __future__ import annotations
+
+from collections import deque
 
 
 class TokenBucket:
@@ -47,3 +49,70 @@ class Strikes:
         while self._times[0] <= now - self._period_seconds:
             del self._times[0]
         return len(self._times) > self._allowed
+
+
+class Window:
+    """At most so many of something within any period, ending now or at any time before.
+
+    What happens within a sixtieth of the period is remembered as one and leaves together, when the
+    last of it is a period old: so memory is bounded, and the limit is kept to the letter.
+    """
+
+    __slots__ = ("_count", "_period_seconds", "_slices")
+
+    def __init__(self, period_seconds: float) -> None:
+        self._period_seconds = period_seconds
+        self._slices: deque[_Slice] = deque()
+        self._count = 0
+
+    def wait(self, limit: int, now: float) -> float:
+        """0.0 where one more is within `limit`, or the seconds until it will be."""
+        self._forget(now)
+        excess = self._count + 1 - limit
+        if excess <= 0:
+            return 0.0
+        for slice_ in self._slices:
+            excess -= slice_.count
+            if excess <= 0:
+                return slice_.last + self._period_seconds - now
+        raise ValueError("a limit of nothing")
+
+    def count(self, now: float) -> None:
+        """One more has happened."""
+        self._forget(now)
+        self._count += 1
+        if self._slices and now < self._slices[-1].first + self._period_seconds / 60:
+            self._slices[-1].last = now
+            self._slices[-1].count += 1
+        else:
+            self._slices.append(_Slice(now))
+
+    def take_back(self) -> None:
+        """One of those counted did not happen after all: the oldest is counted no more.
+
+        Which of them it was is not remembered. The others leave no earlier than they should.
+        """
+        if self._slices:  # else it has left by itself
+            self._count -= 1
+            self._slices[0].count -= 1
+            if not self._slices[0].count:
+                self._slices.popleft()
+
+    def is_empty(self, now: float) -> bool:
+        """Whether it remembers nothing."""
+        self._forget(now)
+        return not self._count
+
+    def _forget(self, now: float) -> None:
+        while self._slices and self._slices[0].last <= now - self._period_seconds:
+            self._count -= self._slices.popleft().count
+
+
+class _Slice:
+    """What happened between two times that are close together."""
+
+    __slots__ = ("count", "first", "last")
+
+    def __init__(self, now: float) -> None:
+        self.first = self.last = now
+        self.count = 1

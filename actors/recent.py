@@ -56,6 +56,10 @@ class RecentRecords:
         self._after: dict[tuple[UserId, GlobalInboxSeq], RecentRecord] = {}
         self._order: deque[tuple[UserId, GlobalInboxSeq]] = deque()  # its keys, the oldest first
 
+    def adopt(self, max_bytes: int) -> None:
+        """Keep no more than this from the next record on."""
+        self._max_bytes = max_bytes
+
     def add(self, user: UserId, place: InboxPlace, record: NewRecord) -> None:
         """Keep `record` at `place` of the user's inbox, and let the oldest go."""
         recent = RecentRecord(place, record)

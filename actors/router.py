@@ -23,6 +23,7 @@ from actors.conversation import Conversation, Publisher
 from actors.letters import Letter
 from actors.limits import Limits
 from actors.mailbox import Mailbox
+from actors.openings import Openings
 from actors.supervisor import (
     Backoff,
     ChildSpec,
@@ -39,6 +40,8 @@ QUARANTINE_MAX_SECONDS: Final = 300.0
 SWEEP_SECONDS: Final = 1.0
 PASSIVATION_TRIES: Final = 16
 """How many of the longest unused are asked; if all are busy, one more goes live than should."""
+LEAST_CROWD: Final = 64
+"""Twice as many as should be may be live while they are busy, or so many more where that is few."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,11 @@ class NotRouted:
     retry_after_ms: int
 
 
+def most_live(live_conversations: int) -> int:
+    """How many conversations can be live where so many should be: past it sends are refused."""
+    return live_conversations + max(live_conversations, LEAST_CROWD)
+
+
 class Router:
     """Owns which conversations are live. `run` must be running for letters to be read."""
 
@@ -84,6 +92,7 @@ class Router:
         self._log = log
         self._publisher = publisher
         self._limits = limits
+        self._openings = Openings(limits)
         self._wall_clock = wall_clock
         self._jitter = jitter
         self._telemetry = telemetry
@@ -104,6 +113,11 @@ class Router:
     def under_way_bytes(self) -> int:
         """The bytes of all letters that are routed and not yet answered."""
         return self._under_way_bytes
+
+    def adopt(self, limits: Limits) -> None:
+        """Keep `limits` from now on; a mailbox that exists keeps its size until it is closed."""
+        self._limits = limits
+        self._openings.adopt(limits)
 
     async def run(self) -> None:
         """Own the conversations' tasks until cancelled; letters may be routed from `started` on.
@@ -135,6 +149,8 @@ class Router:
             remaining = self._remaining_quarantine(key)
             if remaining:
                 return NotRouted("conversation_unavailable", 1 + int(remaining * 1_000))
+            if not self._has_room():
+                return NotRouted("overloaded", 1_000)
             live = self._activate(key)
         if not live.mailbox.put(letter):
             return NotRouted("overloaded", 1_000)
@@ -147,10 +163,15 @@ class Router:
         """A letter that was routed has been answered."""
         self._under_way_bytes -= letter.size
 
+    def _has_room(self) -> bool:
+        """Whether one more conversation may go live, which may cost an idle one its place."""
+        most = self._limits.live_conversations
+        if len(self._live) >= most:
+            self._passivate_the_longest_unused()
+        return len(self._live) < most_live(most)
+
     def _activate(self, key: ConversationKey) -> _Live:
         limits = self._limits
-        if len(self._live) >= limits.live_conversations:
-            self._passivate_the_longest_unused()
         live = _Live(key, Mailbox(limits.mailbox_length, limits.mailbox_bytes), 0.0)
         self._live[key] = live
         if self._nursery is not None:
@@ -168,6 +189,7 @@ class Router:
                 live.mailbox,
                 self._log,
                 self._publisher,
+                self._openings,
                 self._wall_clock,
                 self._telemetry,
             ).run()
@@ -213,11 +235,12 @@ class Router:
     # ── passivation ──────────────────────────────────────────────────────────────────────────
 
     def _sweep(self) -> None:
-        """Passivate what has been unused for long, forget quarantines that are long over."""
+        """Passivate what is unused for long or too many, forget quarantines that are long over."""
         now = trio.current_time()
         idle_since = now - self._limits.conversation_idle_seconds
         for live in list(self._live.values()):
-            if live.last_used > idle_since:
+            is_one_too_many = len(self._live) > self._limits.live_conversations
+            if live.last_used > idle_since and not is_one_too_many:
                 break
             self._passivate(live)
         for key, quarantine in list(self._quarantined.items()):
@@ -225,9 +248,10 @@ class Router:
                 del self._quarantined[key]
 
     def _passivate_the_longest_unused(self) -> None:
-        for live in islice(self._live.values(), PASSIVATION_TRIES):
+        for live in list(islice(self._live.values(), PASSIVATION_TRIES)):
             if self._passivate(live):
                 return
+            self._live.move_to_end(live.key)  # it is in use; next time others are asked
 
     def _passivate(self, live: _Live) -> bool:
         """End an idle conversation's task; False, and nothing done, while it has work."""

@@ -74,11 +74,12 @@ class _Ids(Struct):
     idempotencyKey: Raw = Raw()  # noqa: N815
 
 
-class _Outline(_Ids):
+class _Outline(Struct):
     """What can be said of an object that is not one valid event."""
 
     type: Raw = Raw()
     envelope: Raw = Raw()
+    conversationId: Raw = Raw()  # noqa: N815
 
 
 def _unread(kind: type[Struct]) -> type[Struct]:
@@ -137,10 +138,16 @@ def _read(buffer: bytes | bytearray | Raw, kind: type[_S], decode: Decode) -> _S
 
 
 def _about(name: str, outline: _Outline, decode: Decode) -> About:
-    """The ids of a malformed event that are themselves valid, so that its sender can find it."""
-    ids: _Ids = outline
-    with suppress(*UNDECODABLE):  # without an envelope the ids, if any, stand beside the type
-        ids = decode(outline.envelope, type=_Ids)
+    """Which event it is: its type, and of the ids that such an event has those that are valid.
+
+    What only looks like an id, such as a `conversationId` in a ping, is not said again.
+    """
+    ids = _Ids()
+    if _KINDS[name] is Send:
+        with suppress(*UNDECODABLE):  # the envelope may be anything
+            ids = decode(outline.envelope, type=_Ids)
+    elif _KINDS[name] is AckRead:
+        ids = _Ids(conversationId=outline.conversationId)
     valid = {
         field: text
         for field in _Ids.__struct_fields__

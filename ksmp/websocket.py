@@ -142,6 +142,11 @@ class Framing:
         """Note that the peer's bytes have ended."""
         self._core.receive_eof()
 
+    def forget(self) -> None:
+        """Let go of what has come of a message that will not be completed: the line is gone."""
+        self._incomplete = bytearray()
+        self._core.forget()
+
     def ping(self, payload: bytes = b"") -> None:
         """Put a ping into `outgoing`; after a close, nothing."""
         if self.is_open:
@@ -216,8 +221,10 @@ class ServerFraming(Framing):
 class ClientFraming(Framing):
     """A client's end, as `ClientHandshake` returns it. It masks what it sends."""
 
-    def __init__(self, *, is_text: bool, max_frame_bytes: int) -> None:
-        super().__init__(Side.CLIENT, is_text, max_frame_bytes, MAX_FRAGMENTS, None)
+    def __init__(
+        self, *, is_text: bool, max_frame_bytes: int, max_fragments: int = MAX_FRAGMENTS
+    ) -> None:
+        super().__init__(Side.CLIENT, is_text, max_frame_bytes, max_fragments, None)
         self._send = self._core.send_text if is_text else self._core.send_binary
 
     def send(self, message: bytes) -> None:
@@ -287,6 +294,11 @@ class _Core(Protocol):
         messages, self._messages = self._messages, []
         return messages
 
+    def forget(self) -> None:
+        """See `Framing.forget`."""
+        self.reader.discard()
+        self._fragments.clear()
+
     def admits_control(self, now: float) -> bool:
         """Count a control frame; whether there were no more than allowed within a second."""
         if self._controls_allowed is None:
@@ -303,6 +315,9 @@ class _Core(Protocol):
         """Act on one well-formed frame. Called by the parser, once for each."""
         self._is_mid_frame = bool(self.reader.buffer)
         if frame.opcode is Opcode.CLOSE:
+            # It may come between fragments (RFC 6455 section 5.4): their message is given up.
+            self.current_size = None
+            self._fragments.clear()
             super().recv_frame(frame)
         elif self._state is not State.OPEN:
             return  # after our close only the peer's close counts
@@ -316,11 +331,15 @@ class _Core(Protocol):
         else:
             super().recv_frame(frame)  # the order of fragments
             self._take_fragment(frame)
+        frame.data = b""  # the parser holds on to the frame until there is another
 
     def fail(self, code: int, reason: str = "") -> None:
-        """Close with `code` at once: what the peer has sent or will send is not looked at."""
+        """Close with `code` at once: what the peer has sent or will send is not looked at.
+
+        The library's own words about the reason are no part of the protocol, and not sent.
+        """
         self.has_failed = True
-        super().fail(code, reason)
+        super().fail(code)
 
     def _take_fragment(self, frame: Frame) -> None:
         self._fragments.append(bytes(frame.data))

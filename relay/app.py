@@ -4,9 +4,10 @@
      └── log             group commit; a store that fails ends the process (intensity 0)
           ├── alarms     one task for every connection's deadlines
           ├── router     a task per live conversation, each supervised and quarantined alone
+          ├── revocations, reloader   what the operator changes while the relay runs
           └── listener   a contained task per connection, never restarted
 
-What fails inside a conversation stays there; alarms, router and listener are restarted by their
+What fails inside a conversation stays there; the others below the log are restarted by their
 supervisor, and too many restarts end the process. The store is not restarted in place: only a new
 process reads what is really on disk.
 """
@@ -17,8 +18,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -28,36 +30,43 @@ import trio
 from actors.alarms import Alarms
 from actors.failures import describe
 from actors.inboxes import Inboxes
-from actors.limits import Limits
 from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
 from actors.surroundings import Surroundings
 from actors.telemetry import Telemetry
 from relay import system
-from relay.auth import Authenticator, Identity, UnauthenticatedError
+from relay.auth import Authenticator
 from relay.banner import banner
 from relay.config import Config, LimitsConfig
-from relay.exits import CommandError, ExitCode
-from relay.keys import KeyFileError, load_or_create_signing_key, verification_keys
-from relay.listening import bind, tls_context, write_ports_file
+from relay.exits import ExitCode
+from relay.hangup import Hangup
+from relay.listening import bind, write_ports_file
+from relay.memory import most_bytes
+from relay.reload import Reloader
+from relay.revocation_watch import RevocationWatch
 from relay.server import Server
-from relay.telemetry import configure_logging, report_crashes
-from relay.transport.addresses import ClientAddresses
-from relay.transport.front import Front, TransportLimits
-from relay.transport.handshake import Judge
+from relay.settings import Settings, make_ready
+from relay.telemetry import StructuredTelemetry, configure_logging, report_crashes
+from relay.transport.front import Front
 from relay.transport.listener import Listener
+from relay.transport.opening import opening
 from storage.environment import Environment, open_environment
 from storage.errors import StorageError, StoreCorruptError, StoreFailedError
 from storage.keys import FORMAT_VERSION
 from storage.lmdb_log import LmdbLog
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 CLOSING_SECONDS: Final = 2.0
 """Of a drain's time, what is kept for closing the connections that did not end by themselves."""
 
 
-async def serve(config: Config, *, ports_file: Path | None = None) -> int:
+async def serve(
+    config: Config, load: Callable[[], Config], hangup: Hangup, ports_file: Path | None
+) -> int:
     """Run the relay until SIGTERM or SIGINT has drained it; the exit code is 0 then.
+
+    SIGHUP has the configuration loaded again; `load` finds it, or raises `ConfigError`. `hangup`
+    says whether that was asked for before the relay could listen to it.
 
     `ports_file` gets the address as JSON, written atomically once connections are accepted.
 
@@ -83,9 +92,9 @@ async def serve(config: Config, *, ports_file: Path | None = None) -> int:
         )
         stack.callback(environment.close)
         telemetry.info("storage.opened", path=str(environment.path), format=FORMAT_VERSION)
-        relay = Relay(config, environment, telemetry)
+        relay = Relay(make_ready(config), load, environment, telemetry)
         system.tune_the_interpreter()
-        await relay.run(ports_file)
+        await relay.run(hangup, ports_file)
     telemetry.info("relay.stopped", code=ExitCode.OK)
     return ExitCode.OK
 
@@ -93,14 +102,22 @@ async def serve(config: Config, *, ports_file: Path | None = None) -> int:
 class Relay:
     """Everything above an open store, for the life of the process."""
 
-    def __init__(self, config: Config, environment: Environment, telemetry: Telemetry) -> None:
-        self._config = config
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Config],
+        environment: Environment,
+        telemetry: StructuredTelemetry,
+    ) -> None:
+        config, limits = settings.config, settings.limits
+        self._settings = settings
         self._telemetry = telemetry
+        self._watch = RevocationWatch(config.store.path, system.in_thread, telemetry)
+        self._reloader = Reloader(config, load, self._adopt, system.in_thread, telemetry)
         self._failure: Exception | None = None
         self._everything = trio.CancelScope()
         self._writer = system.SerialThread("store-writer", self._crashed)
         self._reader = system.SerialThread("store-reader", self._crashed)
-        limits = _limits(config.limits)
         self._log = LmdbLog(
             environment,
             writing=self._writer,
@@ -110,15 +127,13 @@ class Relay:
             on_failure=self._store_failed,
             on_bug=self._bug,
             on_space=self._space_changed,
-            min_free_bytes=config.limits.min_free_bytes,
-            commit_max_bytes=config.limits.commit_bytes,
+            limits=settings.store_limits,
         )
         self._inboxes = Inboxes(self._log, limits)
         self._alarms = Alarms()
         self._router = Router(
             self._log, self._inboxes, limits, system.wall_clock, system.jitter, telemetry
         )
-        self._authenticator = _authenticator(config)
         surroundings = Surroundings(
             self._log,
             self._router,
@@ -128,27 +143,30 @@ class Relay:
             telemetry,
             system.wall_clock,
             system.jitter,
-            self._identify,
+            lambda token: self._server.identify(token),  # noqa: PLW0108 - as above
         )
-        self._server = Server(surroundings, self._authenticator, system.new_connection_id)
+        self._server = Server(
+            surroundings,
+            self._authenticator(),
+            system.new_connection_id,
+            self._watch.revocations.cover,
+        )
 
-    async def run(self, ports_file: Path | None) -> None:
+    async def run(self, hangup: Hangup, ports_file: Path | None) -> None:
         """Listen and serve until told to stop.
 
         Raises:
             StoreFailedError: the store has failed; some outcomes are unknown.
         """
-        tls = tls_context(self._config.server)
-        sockets = bind(self._config.server)
+        settings = self._settings
+        sockets = bind(settings.config.server)
         self._front = Front(
-            Judge(
-                allowed_origins=frozenset(self._config.server.allowed_origins),
-                is_secure=tls is not None,
-            ),
+            settings.judge,
             self._server,
-            _transport_limits(self._config.limits),
-            tls=tls,
-            addresses=ClientAddresses(self._config.server.trusted_proxies),
+            settings.transport_limits,
+            open_transport=opening(settings.config.server.websocket),
+            tls=settings.tls,
+            addresses=settings.addresses,
             on_refused=self._server.refused,
         )
         listener = Listener(
@@ -161,9 +179,11 @@ class Relay:
         told_to_stop = trio.Event()
         with self._everything, trio.open_signal_receiver(*SIGNALS) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._obey, signals, told_to_stop)
-                nursery.start_soon(self._keep, ChildSpec("alarms", self._alarms.run, "permanent"))
-                nursery.start_soon(self._keep, ChildSpec("router", self._router.run, "permanent"))
+                nursery.start_soon(self._obey, signals, hangup, told_to_stop)
+                for child in self._permanent():
+                    nursery.start_soon(self._keep, child)
+                if hangup.has_come:
+                    self._reloader.ask()
                 await self._router.started.wait()
                 nursery.start_soon(self._keep, ChildSpec("listener", listener.run))
                 self._announce(sockets[0].getsockname(), ports_file)
@@ -177,6 +197,14 @@ class Relay:
         if self._failure is not None:
             raise _last_words(self._failure) from self._failure
 
+    def _permanent(self) -> Iterator[ChildSpec]:
+        """Whoever runs beside the listener."""
+        yield ChildSpec("alarms", self._alarms.run, "permanent")
+        yield ChildSpec("router", self._router.run, "permanent")
+        enforcing = partial(self._watch.run, self._server.end_revoked)
+        yield ChildSpec("revocations", enforcing, "permanent")
+        yield ChildSpec("reloader", self._reloader.run, "permanent")
+
     async def _keep(self, child: ChildSpec) -> None:
         await supervise(child, self._telemetry, system.jitter)
 
@@ -184,16 +212,26 @@ class Relay:
         host, port = address[:2]
         if ports_file is not None:
             write_ports_file(ports_file, host, port)
-        self._telemetry.info("relay.ready", host=host, port=port)
-        print(banner(self._config, host, port, system.program()), flush=True)
+        config = self._settings.config
+        self._telemetry.info(
+            "relay.ready", host=host, port=port, most_memory_bytes=most_bytes(config)
+        )
+        print(banner(config, host, port, system.program()), flush=True)
 
     # ── what the operator says ───────────────────────────────────────────────────────────────
 
-    async def _obey(self, signals: AsyncIterator[int], told_to_stop: trio.Event) -> None:
+    async def _obey(
+        self, signals: AsyncIterator[int], hangup: Hangup, told_to_stop: trio.Event
+    ) -> None:
         """The first SIGTERM or SIGINT asks for an orderly end, the second ends all on the spot."""
         async for number in signals:
             if number == signal.SIGUSR1:
                 self._say_status()
+            elif number == signal.SIGHUP:
+                if hangup.means_the_end():  # told twice, it is no more urgent
+                    told_to_stop.set()
+                else:
+                    self._reloader.ask()
             elif told_to_stop.is_set():
                 os._exit(ExitCode.FAILED)  # what was acknowledged is on disk; nothing else counts
             else:
@@ -210,10 +248,36 @@ class Relay:
             under_way_bytes=self._router.under_way_bytes,
         )
 
+    def _adopt(self, settings: Settings) -> None:
+        """Take on new settings in one step: there is no checkpoint in it, and nothing can fail."""
+        self._settings = settings
+        self._telemetry.adopt(settings.config.log.level)
+        self._log.adopt(settings.store_limits)
+        self._inboxes.adopt(settings.limits)
+        self._router.adopt(settings.limits)
+        self._server.adopt(settings.limits, self._authenticator())
+        self._front.adopt(
+            settings.judge,
+            settings.transport_limits,
+            tls=settings.tls,
+            addresses=settings.addresses,
+        )
+        _lift_descriptor_limit(settings.config.limits, self._telemetry)
+
+    def _authenticator(self) -> Authenticator:
+        auth = self._settings.config.auth
+        return Authenticator(
+            self._settings.keys,
+            audience=auth.audience,
+            issuer=auth.issuer,
+            now_ms=system.wall_clock,
+            is_revoked=self._watch.revocations.cover,
+        )
+
     # ── ending ───────────────────────────────────────────────────────────────────────────────
 
     async def _drain(self) -> None:
-        seconds = self._config.server.drain_seconds
+        seconds = self._settings.config.server.drain_seconds
         self._telemetry.info(
             "relay.draining", connections=self._server.connections, seconds=seconds
         )
@@ -250,67 +314,6 @@ class Relay:
             code=os.strerror(error_number).replace(" ", "_"),
             connections=self._server.connections,
         )
-
-    def _identify(self, token: str) -> Identity | None:
-        try:
-            return self._authenticator.verify(token)
-        except UnauthenticatedError:
-            return None
-
-
-# ── from the configuration to what each part takes ───────────────────────────────────────────
-
-
-def _limits(configured: LimitsConfig) -> Limits:
-    return Limits(
-        max_ciphertext_bytes=configured.max_ciphertext_bytes,
-        max_frame_bytes=configured.max_frame_bytes,
-        unacked_sends=configured.unacked_sends,
-        unacked_bytes=configured.unacked_bytes,
-        sends_per_second=configured.sends_per_second,
-        sends_burst=configured.sends_burst,
-        mailbox_length=configured.mailbox_length,
-        mailbox_bytes=configured.mailbox_bytes,
-        sends_under_way_bytes=configured.sends_under_way_bytes,
-        outbound_bytes=configured.outbound_bytes,
-        connections_per_user=configured.connections_per_user,
-        connections_per_address=configured.connections_per_address,
-        connections=configured.connections,
-        keepalive_seconds=configured.keepalive_seconds,
-        live_conversations=configured.live_conversations,
-        conversation_idle_seconds=configured.conversation_idle_seconds,
-        recent_records_bytes=configured.recent_records_bytes,
-    )
-
-
-def _transport_limits(configured: LimitsConfig) -> TransportLimits:
-    return TransportLimits(
-        max_frame_bytes=configured.max_frame_bytes,
-        handshakes=configured.handshakes,
-        handshake_seconds=configured.handshake_seconds,
-        write_seconds=configured.write_seconds,
-        control_frames_per_second=configured.control_frames_per_second,
-        max_fragments=configured.fragments_per_frame,
-    )
-
-
-def _authenticator(config: Config) -> Authenticator:
-    try:
-        keys = verification_keys(
-            load_or_create_signing_key(config.store.path),
-            config.auth.jwks_file,
-            config.auth.algorithms,
-        )
-    except KeyFileError as error:
-        raise CommandError(
-            ExitCode.CONFIGURATION, error.what, error.why, error.what_to_do
-        ) from None
-    return Authenticator(
-        keys,
-        audience=config.auth.audience,
-        issuer=config.auth.issuer,
-        now_ms=system.wall_clock,
-    )
 
 
 def _lift_descriptor_limit(limits: LimitsConfig, telemetry: Telemetry) -> None:

@@ -10,7 +10,7 @@ Everything about a token is checked before anything of it is believed: its size,
     aud     the relay's audience          required, alone or in a list
     iss     the issuer                    as configured; not looked at where none is
     peers   whom the user may write to    a list; an entry ending in * is a prefix
-    jti     the token's own id            a text, not used
+    jti     the token's own id            a text; it can be revoked by it
 
 There is one failure, `UnauthenticatedError`. Its reason is for the operator's log; a peer sees the
 same answer after the same time whatever it was.
@@ -41,7 +41,7 @@ FAILURE_SECONDS: Final = 0.025
 
 Reason = Literal[
     "missing", "too_long", "undecodable", "algorithm", "key", "signature", "claims", "audience",
-    "issuer", "expired", "not_yet_valid",
+    "issuer", "expired", "not_yet_valid", "revoked",
 ]  # fmt: skip
 
 
@@ -72,6 +72,7 @@ class Identity:
     device: DeviceId
     expires_at_ms: TimeMs
     peers: Peers | None
+    token_id: str | None = None
 
     def may_write_to(self, recipient: UserId) -> bool:
         """Whether the token allows sending to this user."""
@@ -97,12 +98,14 @@ class Authenticator:
         audience: str,
         issuer: str | None,
         now_ms: Callable[[], int],
+        is_revoked: Callable[[Identity], bool] = lambda _identity: False,
     ) -> None:
-        """`keys` by their `kid`; `now_ms` is the wall clock."""
+        """`keys` by their `kid`; `now_ms` is the wall clock; `is_revoked` is asked last."""
         self._keys = dict(keys)
         self._audience = audience
         self._issuer = issuer
         self._now_ms = now_ms
+        self._is_revoked = is_revoked
 
     async def authenticate(self, token: str | None) -> Identity:
         """The identity at once, or a failure whose time says nothing about its reason.
@@ -138,7 +141,10 @@ class Authenticator:
             raise UnauthenticatedError("undecodable") from None
         self._check_times(claims)
         self._check_parties(claims)
-        return _identity(claims)
+        identity = _identity(claims)
+        if self._is_revoked(identity):
+            raise UnauthenticatedError("revoked")
+        return identity
 
     def _signed_claims(self, token: str) -> dict[str, object]:
         signed = extract_compact(token.encode("ascii"), registry=_REGISTRY)
@@ -149,7 +155,10 @@ class Authenticator:
             raise UnauthenticatedError("key")
         if not isinstance(algorithm, str) or algorithm not in known.algorithms:
             raise UnauthenticatedError("algorithm")
-        if "b64" in header or not validate_compact(signed, known.key, registry=_REGISTRY):
+        if not validate_compact(signed, known.key, registry=_REGISTRY):
+            raise UnauthenticatedError("signature")
+        # `crit` names what must be understood. No extension is, so not even an empty list passes.
+        if "b64" in header or "crit" in header:
             raise UnauthenticatedError("signature")
         claims = json.decode(signed.payload)
         if not isinstance(claims, dict):
@@ -218,13 +227,15 @@ def _identity(claims: dict[str, object]) -> Identity:
         raise UnauthenticatedError("claims")
     if not isinstance(device, str) or not is_identifier(device):
         raise UnauthenticatedError("claims")
-    if not isinstance(claims.get("jti", ""), str | None):
+    token_id = claims.get("jti")
+    if not isinstance(token_id, str) and "jti" in claims:
         raise UnauthenticatedError("claims")
     return Identity(
         UserId(user),
         DeviceId(device),
         TimeMs(_integer(claims["exp"]) * 1_000),
         _peers(claims["peers"]) if "peers" in claims else None,
+        token_id if isinstance(token_id, str) else None,
     )
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from relay.config import Config
+from relay.memory import human, most_bytes
 
 
 def url_of(config: Config, host: str, port: int) -> str:
@@ -24,6 +25,10 @@ def _lines(config: Config, url: str, program: str) -> Iterator[str]:
     data = config.store.path.absolute()  # to be typed in whatever directory
     yield f"KSMP v3 relay, ready at {url}"
     yield f"  data       {data}"
+    yield (
+        f"  memory     at most {human(most_bytes(config))}, if all"
+        f" {config.limits.connections:,} connections did their worst at once"
+    )
     if config.server.tls_certificate is None:
         yield "  insecure   there is no TLS: whoever sees the traffic sees the tokens"
     if config.auth.jwks_file is None:

@@ -38,6 +38,9 @@ app.command("relay.commands.serve:serve", help="Run the relay.")
 app.command("relay.commands.token:token", help="Print tokens signed with the relay's own key.")
 app.command("relay.commands.store:verify", help="Check a store that no relay is running on.")
 app.command(
+    "relay.commands.revoke:revoke", help="Refuse the tokens of a user, a device, or one token."
+)
+app.command(
     "relay.commands.store:new_epoch",
     name="new-epoch",
     help="Begin a new epoch in a copied or restored store.",

@@ -56,8 +56,8 @@ class ServerConfig:
     port: Port = 8765
     """The port to listen on; 0 takes a free one."""
 
-    websocket: Literal["websockets"] = "websockets"
-    """The WebSocket implementation."""
+    websocket: Literal["websockets", "trio-websocket"] = "websockets"
+    """The WebSocket implementation: "websockets" or "trio-websocket"."""
 
     tls_certificate: Path | None = None
     """The certificate chain to serve, a PEM file. Off: plaintext."""
@@ -174,6 +174,15 @@ class LimitsConfig:
     recent_records_bytes: NotNegative = 16 * MIB
     """The memory for recent records, so that delivering them needs no read."""
 
+    new_conversations_per_hour: Positive = 10_000
+    """Conversations that one user may begin within an hour."""
+
+    stored_bytes_per_sender: NotNegative = 0
+    """The bytes stored of all that one user has sent; 0 is no limit."""
+
+    stored_bytes_per_inbox: NotNegative = 0
+    """The bytes stored of all that is in one user's inbox; 0 is no limit."""
+
     min_free_bytes: NotNegative = 64 * MIB
     """The free disk space below which nothing new is stored; reading goes on."""
 
@@ -198,7 +207,7 @@ class StoreConfig:
     __pydantic_config__: ClassVar[Mapping[str, str]] = _STRICT
 
     path: Path = field(default_factory=default_store_path)
-    """The data directory: the store, and the relay's own signing key."""
+    """The data directory: the store, the relay's own signing key, and what is revoked."""
 
     map_size_bytes: Annotated[int, Ge(1 * MIB), Le(2**46)] = 1024 * MIB
     """The store's size to begin with; it grows by itself."""

@@ -32,3 +32,9 @@ class CommandError(Exception):
         self.what = what
         self.why = why
         self.what_to_do = what_to_do
+
+
+def on_one_line(*sentences: str) -> str:
+    """The sentences in one line that any log can take, each with its full stop."""
+    line = " ".join(f"{sentence.removesuffix('.')}." for sentence in sentences)
+    return "".join(sign if sign.isprintable() else "?" for sign in line)

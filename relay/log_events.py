@@ -60,7 +60,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "connections": _NUMBER,
         "handshakes": _NUMBER,
     },
-    "relay.ready": {"host": _SETTING, "port": _NUMBER},
+    "relay.ready": {"host": _SETTING, "port": _NUMBER, "most_memory_bytes": _NUMBER},
     "relay.status": {
         "tasks": _NUMBER,
         "descriptors": _NUMBER,
@@ -69,6 +69,11 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "conversations": _NUMBER,
         "under_way_bytes": _NUMBER,
     },
+    "relay.reloaded": {},
+    "relay.needs_restart": {"setting": _CODE},
+    "relay.not_reloaded": {"problem": _SETTING},
+    "revocations.loaded": {"revocations": _NUMBER},
+    "revocations.unusable": {"problem": _SETTING},
     "relay.draining": {"connections": _NUMBER, "seconds": _NUMBER},
     "relay.stopped": {"code": _NUMBER},
     "relay.crashed": _FAILURE | {"errors": _NUMBER},
@@ -78,6 +83,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "connection.opened": _CONNECTION | {"subprotocol": _CODE},
     "connection.resumed": _CONNECTION | {"head": _NUMBER},
     "connection.replaced": _CONNECTION,
+    "connection.revoked": _CONNECTION,
     "connection.closed": _CONNECTION | {"code": _NUMBER, "records": _NUMBER},
     "connection.failed": _CONNECTION | _FAILURE,
     # client events

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
 from actors.connection import Connection
 from actors.inboxes import InboxUnavailableError
+from actors.limits import Limits
 from actors.surroundings import Surroundings
 from actors.transport import Transport
 from ksmp.codec import Codec
 from ksmp.types import ConnectionId, DeviceId, UserId
-from relay.auth import Authenticator, Identity
+from relay.auth import Authenticator, Identity, UnauthenticatedError
 from relay.transport.http import HandshakeRefusedError
 
 RETRY_MS: Final = 1_000
 DRAINING_RETRY_MS: Final = 1_000
 """How soon a client may come back: this and up to twice as much again, so that not all come."""
+
+LEAST_REPLACED: Final = 8
+"""Replaced ones that still close may be a tenth of all connections, or so many if that is few."""
+
+LOOKED_AT_PER_TURN: Final = 256
+"""Of the connections that may have been revoked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,11 @@ class Admission:
     address: str
 
 
+def most_admitted(connections: int) -> int:
+    """How many connections there can be where so many may be, with those that are replaced."""
+    return connections + max(connections // 10, LEAST_REPLACED)
+
+
 class Server:
     """`relay.transport.front.Reception`: owns the count of connections and knows them all."""
 
@@ -41,10 +53,13 @@ class Server:
         surroundings: Surroundings,
         authenticator: Authenticator,
         new_connection_id: Callable[[], ConnectionId],
+        is_revoked: Callable[[Identity], bool] = lambda _identity: False,
     ) -> None:
+        """`is_revoked` is asked about those whose token was good when they came."""
         self._around = surroundings
         self._authenticator = authenticator
         self._new_connection_id = new_connection_id
+        self._is_revoked = is_revoked
         self._connections: set[Connection] = set()
         self._admitted = 0
         self._devices: dict[UserId, Counter[DeviceId]] = {}
@@ -58,13 +73,29 @@ class Server:
         """How many connections are admitted."""
         return self._admitted
 
+    def adopt(self, limits: Limits, authenticator: Authenticator) -> None:
+        """Judge who comes by these. Connections that are open keep what they were told."""
+        self._around = replace(self._around, limits=limits)
+        self._authenticator = authenticator
+
+    def identify(self, token: str) -> Identity | None:
+        """Who the fresh token of an open connection speaks for now; None where for nobody."""
+        try:
+            return self._authenticator.verify(token)
+        except UnauthenticatedError:
+            return None
+
     async def authenticate(self, token: str | None, address: str) -> Admission:
         """See `Reception.authenticate`."""
         identity = await self._authenticator.authenticate(token)
         return Admission(identity, self._new_connection_id(), address)
 
     def admit(self, who: Admission) -> None:
-        """See `Reception.admit`. A connection that replaces another of its device always fits."""
+        """See `Reception.admit`. A connection that replaces another of its device is not counted.
+
+        Unless too many replaced ones are still closing: whoever replaces himself without end would
+        else have no limit at all.
+        """
         limits = self._around.limits
         identity = who.identity
         devices = self._devices.get(identity.user)
@@ -75,7 +106,8 @@ class Server:
             raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
         if self._is_draining:
             raise HandshakeRefusedError("draining", retry_after_ms=self._draining_retry_ms())
-        if is_new and self._admitted >= limits.connections:
+        most = limits.connections if is_new else most_admitted(limits.connections)
+        if self._admitted >= most:
             raise HandshakeRefusedError("overloaded", retry_after_ms=RETRY_MS)
         if devices is None:
             devices = self._devices[identity.user] = Counter()
@@ -91,8 +123,8 @@ class Server:
             self._dismiss(who)
 
     async def _serve(self, who: Admission, codec: Codec, transport: Transport) -> None:
-        identity = who.identity
-        inboxes = self._around.inboxes
+        identity, around = who.identity, self._around  # the limits that it was admitted under
+        inboxes = around.inboxes
         try:
             inbox = await inboxes.enter(identity.user)
         except InboxUnavailableError:
@@ -100,9 +132,7 @@ class Server:
             await transport.aclose()
             return
         try:
-            connection = Connection(
-                who.connection_id, identity, codec, transport, inbox, self._around
-            )
+            connection = Connection(who.connection_id, identity, codec, transport, inbox, around)
             with self._known(connection):
                 await connection.run()
         finally:
@@ -110,9 +140,13 @@ class Server:
 
     @contextmanager
     def _known(self, connection: Connection) -> Iterator[None]:
-        """`connection`, whose `run` follows without a checkpoint, takes part in a drain."""
+        """`connection`, whose `run` follows without a checkpoint, takes part in what befalls all.
+
+        What has befallen them since it was admitted, while its inbox opened, is made good here.
+        """
         self._connections.add(connection)
-        if self._drains is not None:  # it was admitted before, and its inbox has opened since
+        self._end_if_revoked(connection)
+        if self._drains is not None:
             self._drains.start_soon(connection.drain, self._draining_retry_ms())
         try:
             yield
@@ -137,6 +171,20 @@ class Server:
     def refused(self, code: str) -> None:
         """Count a refused handshake."""
         self._around.telemetry.info("connection.refused", code=code)
+
+    async def end_revoked(self) -> None:
+        """End every connection whose latest token is revoked; others have turns in between."""
+        for looked_at, connection in enumerate(tuple(self._connections), 1):
+            if self._end_if_revoked(connection) or looked_at % LOOKED_AT_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+
+    def _end_if_revoked(self, connection: Connection) -> bool:
+        identity = connection.identity
+        assert isinstance(identity, Identity)  # from a token that our authenticator has verified
+        is_revoked = self._is_revoked(identity)
+        if is_revoked:
+            connection.revoke()
+        return is_revoked
 
     async def drain(self) -> None:
         """Admit nobody more; answer what every connection has asked, and close them.

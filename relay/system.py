@@ -78,9 +78,12 @@ def lift_descriptor_limit() -> int:
     return hard
 
 
-def open_descriptors() -> int:
-    """How many descriptors this process has open."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1  # one of them lists the others
+def open_descriptors() -> int | None:
+    """How many descriptors this process has open; None where none is left to look with."""
+    try:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1  # one of them lists the others
+    except OSError:
+        return None
 
 
 def has_descriptors_for(connections: int, limit: int) -> bool:
@@ -123,6 +126,11 @@ class SerialThread:
             pass  # the loop has ended, and nobody waits for the result
         except BaseException as crash:  # noqa: ASYNC103, BLE001 - the thread's last words
             self._loop.run_sync_soon(self._on_crash, crash)
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """What `call` returns, waited for off the event loop; a cancellation does not wait for it."""
+    return await trio.to_thread.run_sync(call, abandon_on_cancel=True)
 
 
 def program() -> str:

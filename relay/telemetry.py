@@ -60,19 +60,23 @@ def configure_logging(
     `hash_key` is 32 random bytes, made at every start, so that hashes cannot be compared beyond it.
     """
     pretty = format == "pretty" or (format == "auto" and stream.isatty())
-    logger = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
-        processors=[
-            _AllowList(hash_key, strict),
-            _Header(wall_clock),
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")
-            if pretty
-            else _render_json,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        cache_logger_on_first_use=True,
-    )
-    telemetry = StructuredTelemetry(logger.bind(), is_debug=level == "debug", strict=strict)
+    printing = structlog.PrintLogger(stream)
+    processors: list[structlog.typing.Processor] = [
+        _AllowList(hash_key, strict),
+        _Header(wall_clock),
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")
+        if pretty
+        else _render_json,
+    ]
+
+    def logger_at(level: Level) -> structlog.typing.FilteringBoundLogger:
+        filtering = structlog.make_filtering_bound_logger(LEVELS[level])
+        logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+            printing, processors, filtering, cache_logger_on_first_use=True
+        ).bind()
+        return logger
+
+    telemetry = StructuredTelemetry(logger_at, level, strict=strict)
     _route_libraries(telemetry)
     return telemetry
 
@@ -84,15 +88,24 @@ class StructuredTelemetry:
     can be written is preceded by `log.lost`.
     """
 
-    __slots__ = ("_logger", "_lost", "_strict", "is_debug")
+    __slots__ = ("_logger", "_logger_at", "_lost", "_strict", "is_debug")
 
     def __init__(
-        self, logger: structlog.typing.FilteringBoundLogger, *, is_debug: bool, strict: bool
+        self,
+        logger_at: Callable[[Level], structlog.typing.FilteringBoundLogger],
+        level: Level,
+        *,
+        strict: bool,
     ) -> None:
-        self._logger = logger
+        self._logger_at = logger_at
         self._lost = 0
         self._strict = strict
-        self.is_debug = is_debug
+        self.adopt(level)
+
+    def adopt(self, level: Level) -> None:
+        """Write what is of this level or above, from now on."""
+        self._logger = self._logger_at(level)
+        self.is_debug = level == "debug"
 
     def debug(self, event: str, **fields: Field) -> None:
         """One step in the life of a message or a connection."""

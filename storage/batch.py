@@ -18,12 +18,14 @@ from storage.environment import Tables
 from storage.keys import (
     TABLES,
     ConversationNumbers,
+    InboxState,
     Mark,
     Marks,
     conversation_name,
     index_keys,
     pack_conversation,
     pack_head,
+    pack_inbox_state,
     pack_key_row,
     pack_marks,
     pack_number,
@@ -33,11 +35,12 @@ from storage.keys import (
     side_of,
     unpack_conversation,
     unpack_head,
+    unpack_inbox_state,
     unpack_key_row,
     unpack_marks,
     unpack_number,
-    unpack_pair,
 )
+from storage.limits import StoreLimits, over_quota
 from storage.log import (
     Append,
     Appended,
@@ -52,13 +55,14 @@ from storage.log import (
     OpenInbox,
     Operation,
     Outcome,
+    OverQuota,
     ReadHead,
     ReadMarked,
     SequenceConflict,
 )
 from storage.names import Names
 
-_EMPTY_INBOX: Final = InboxHead(GlobalInboxSeq(0), GlobalInboxSeq(0))
+_EMPTY_INBOX: Final = InboxState()
 _NO_MARKS: Final = Marks()
 
 
@@ -70,12 +74,15 @@ class Batch:
         transaction: lmdb.Transaction[bytes],
         tables: Tables,
         names: Names,
+        limits: StoreLimits,
         may_write: Callable[[], bool],
     ) -> None:
         """`may_write` is asked before anything new is stored; False answers `Full`."""
         self._transaction = transaction
         self._tables = tables
         self._names = names
+        self._limits = limits
+        self._has_quotas = limits.has_quotas
         self._may_write = may_write
         self._rows: dict[bytes, dict[bytes, bytes]] = {table: {} for table in TABLES}
         self._moved: set[bytes] = set()  # keys of `read_index` whose mark has risen since
@@ -95,8 +102,7 @@ class Batch:
             case ReadHead(conversation):
                 return self._head(conversation, self._find_conversation(conversation))
             case OpenInbox(user):
-                number = self._find_user(user)
-                return _EMPTY_INBOX if number is None else self._inbox_head(number)
+                return self._inbox_head(user)
             case MarkRead():
                 return self._mark_read(operation)
             case _:
@@ -135,7 +141,7 @@ class Batch:
 
     # ── append ───────────────────────────────────────────────────────────────────────────────
 
-    def _append(self, append: Append) -> Appended | SequenceConflict | KnownKeys | Full:
+    def _append(self, append: Append) -> Appended | SequenceConflict | KnownKeys | OverQuota | Full:
         conversation = append.conversation
         numbers = self._find_conversation(conversation)
         head = self._head(conversation, numbers)
@@ -145,14 +151,22 @@ class Batch:
             known = self._known_keys(append, _key_names(append, numbers))
             if known:
                 return KnownKeys(known)
+        if self._has_quotas:
+            states = {user: self._inbox_state(self._find_user(user)) for user in conversation[1:]}
+            refused = over_quota(self._limits, append, states)
+            if refused:
+                return OverQuota(refused)
         if not self._may_write():
             return Full()
         if numbers is None:
             numbers = self._add_conversation(conversation)
-        self._store_records(append, numbers)
-        places = {conversation.low: self._store_inbox(numbers.low, append, numbers)}
+        by_low, by_high = self._store_records(append, numbers)
+        size = by_low + by_high
+        places = {conversation.low: self._store_inbox(numbers.low, append, numbers, size, by_low)}
         if numbers.high != numbers.low:
-            places[conversation.high] = self._store_inbox(numbers.high, append, numbers)
+            places[conversation.high] = self._store_inbox(
+                numbers.high, append, numbers, size, by_high
+            )
         return Appended(places)
 
     def _known_keys(self, append: Append, key_names: Sequence[bytes]) -> dict[int, KnownKey]:
@@ -164,33 +178,50 @@ class Batch:
                 known[index] = KnownKey(ServerSeq(seq), TimeMs(received_at), chain, digest)
         return known
 
-    def _store_records(self, append: Append, numbers: ConversationNumbers) -> None:
+    def _store_records(self, append: Append, numbers: ConversationNumbers) -> tuple[int, int]:
+        """How many bytes the lower and the higher of the two users have sent."""
         conversation = numbers.conversation
+        low = append.conversation.low
+        sent = [0, 0]
         log = self._rows[b"log"]
         keys = self._rows[b"keys"]
         for record, name in zip(append.records, _key_names(append, numbers), strict=True):
             seq = record.server_seq
-            log[pack_pair(conversation, seq)] = pack_record(record.chain, record.recorded)
+            row = pack_record(record.chain, record.recorded)
+            sent[record.sender != low] += len(row)
+            log[pack_pair(conversation, seq)] = row
             keys[name] = pack_key_row(
                 seq, record.server_received_at_ms, record.chain, record.payload_digest
             )
         last = append.records[-1]
         self._rows[b"heads"][pack_number(conversation)] = pack_head(last.server_seq, last.chain)
+        return sent[0], sent[1]
 
     def _store_inbox(
-        self, user: int, append: Append, numbers: ConversationNumbers
+        self,
+        user: int,
+        append: Append,
+        numbers: ConversationNumbers,
+        size: int,
+        sent: int,
     ) -> list[InboxPlace]:
-        """One row per record. This engine counts 1, 2, 3 …, so the number before is one less."""
+        """One row per record, of `size` bytes in all, of which the inbox's user has `sent` some.
+
+        This engine counts 1, 2, 3 …, so the number before is one less.
+        """
         conversation = numbers.conversation
         inbox = self._rows[b"inbox"]
-        seq, truncated_through = self._inbox_head(user)
+        last, truncated_through, inbox_bytes, sent_bytes = self._inbox_state(user)
+        seq = GlobalInboxSeq(last)
         places = []
         for record in append.records:
             previous = seq
             seq = GlobalInboxSeq(previous + 1)
             inbox[pack_pair(user, seq)] = pack_pair(conversation, record.server_seq)
             places.append(InboxPlace(seq, previous))
-        self._rows[b"inboxes"][pack_number(user)] = pack_pair(seq, truncated_through)
+        self._rows[b"inboxes"][pack_number(user)] = pack_inbox_state(
+            seq, truncated_through, inbox_bytes + size, sent_bytes + sent
+        )
         return places
 
     # ── read positions ───────────────────────────────────────────────────────────────────────
@@ -223,10 +254,10 @@ class Batch:
         reader, peer = (numbers.low, numbers.high) if side == 0 else (numbers.high, numbers.low)
         own, public = before
         if mark.server_seq > own.server_seq:
-            stored_at = self._inbox_head(reader).global_inbox_seq
+            stored_at = self._inbox_state(reader).global_inbox_seq
             own = Mark(mark.server_seq, mark.read_at_ms, stored_at)
         if mark.server_seq > public.server_seq and not mark.private:
-            stored_at = self._inbox_head(peer).global_inbox_seq
+            stored_at = self._inbox_state(peer).global_inbox_seq
             public = Mark(mark.server_seq, mark.read_at_ms, stored_at)
         return Marks(own, public)
 
@@ -255,12 +286,13 @@ class Batch:
         server_seq, chain = unpack_head(row)
         return ConversationHead(ServerSeq(server_seq), chain)
 
-    def _inbox_head(self, user: int) -> InboxHead:
-        row = self._get(b"inboxes", pack_number(user))
-        if row is None:
-            return _EMPTY_INBOX
-        seq, truncated_through = unpack_pair(row)
+    def _inbox_head(self, user: UserId) -> InboxHead:
+        seq, truncated_through, _, _ = self._inbox_state(self._find_user(user))
         return InboxHead(GlobalInboxSeq(seq), GlobalInboxSeq(truncated_through))
+
+    def _inbox_state(self, user: int | None) -> InboxState:
+        row = user and self._get(b"inboxes", pack_number(user))
+        return unpack_inbox_state(row) if row else _EMPTY_INBOX
 
     def _find_user(self, user: UserId) -> int | None:
         number = self._users.get(user) or self._names.users.get(user)

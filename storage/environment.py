@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ from storage.errors import (
 )
 from storage.keys import FORMAT_VERSION, TABLES
 from storage.structure import structure_problems
+from storage.upgrade import UPGRADABLE, upgrade
 
 ENGINE: Final = b"lmdb 0.9"
 ENGINE_LIB_VERSION: Final = 0
@@ -111,18 +113,8 @@ class Environment:
 
         No write transaction may be open. Waits for the readers' transactions to end.
         """
-        size = 2 * self._env.info()["map_size"]
         with self._map_lock:
-            # LMDB drops the old map before it asks for the new one, and has none if it is then
-            # refused. So ask first, while the old one still stands.
-            try:
-                mmap.mmap(
-                    -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ
-                ).close()
-            except (OSError, OverflowError):
-                return False
-            self._env.set_mapsize(size)
-        return True
+            return _double_map(self._env)
 
     def reserve(self, pages: int) -> None:
         """The file has room for `pages` beyond those in use, so that a commit cannot run out.
@@ -171,6 +163,8 @@ def open_environment(
     create: bool = True,
 ) -> Environment:
     """The store at `path`, held by this process until `Environment.close`.
+
+    One of an older format is upgraded first, in one transaction.
 
     `new_epoch` is asked once, when the store is made. `map_lock` is a plain mutex (or, where
     everything runs on one thread, nothing). Readers that died with another process are cleared.
@@ -248,10 +242,44 @@ def _open_tables(
         is_new = transaction.stat()["entries"] == 0
     if is_new:
         return _create_tables(env, new_epoch())
-    # Tables opened by a transaction that does not commit are closed again with it.
-    with env.begin(write=True) as transaction:
-        tables = open_tables(path, env, transaction)
-        return tables, read_epoch(path, transaction, tables)
+    while True:
+        try:
+            # Tables opened by a transaction that does not commit are closed again with it.
+            with env.begin(write=True) as transaction:
+                tables = open_tables(path, env, transaction, UPGRADABLE | {FORMAT_VERSION})
+                _bring_up_to_date(path, transaction, tables)
+                return tables, read_epoch(path, transaction, tables)
+        except lmdb.MapFullError:
+            if not _double_map(env):
+                raise
+
+
+def _bring_up_to_date(path: Path, transaction: lmdb.Transaction[bytes], tables: Tables) -> None:
+    """The store is of this version once `transaction` is committed."""
+    meta = tables[b"meta"]
+    version = FORMAT_VERSION.to_bytes(2, "big")
+    if transaction.get(META_FORMAT, db=meta) == version:
+        return
+    try:
+        upgrade(transaction, tables)
+    except (ValueError, LookupError, struct.error):
+        raise corrupt(path, "its rows contradict themselves") from None
+    transaction.put(META_FORMAT, version, db=meta)
+
+
+def _double_map(env: lmdb.Environment) -> bool:
+    """False where the address space does not give that much. No transaction may be open."""
+    size = 2 * env.info()["map_size"]
+    # LMDB drops the old map before it asks for the new one, and has none if it is then refused.
+    # So ask first, while the old one still stands.
+    try:
+        mmap.mmap(
+            -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ
+        ).close()
+    except (OSError, OverflowError):
+        return False
+    env.set_mapsize(size)
+    return True
 
 
 def _create_tables(env: lmdb.Environment, epoch: Epoch) -> tuple[Tables, Epoch]:
@@ -265,8 +293,13 @@ def _create_tables(env: lmdb.Environment, epoch: Epoch) -> tuple[Tables, Epoch]:
     return tables, epoch
 
 
-def open_tables(path: Path, env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> Tables:
-    """Every table of a store that this version can read.
+def open_tables(
+    path: Path,
+    env: lmdb.Environment,
+    transaction: lmdb.Transaction[bytes],
+    versions: frozenset[int] = frozenset((FORMAT_VERSION,)),
+) -> Tables:
+    """Every table of a store of one of these format versions.
 
     Raises:
         StoreIncompatibleError: it is of another format version or engine, or no store at all.
@@ -275,9 +308,13 @@ def open_tables(path: Path, env: lmdb.Environment, transaction: lmdb.Transaction
         meta = env.open_db(b"meta", txn=transaction, create=False)
     except lmdb.NotFoundError:
         raise _incompatible(path, "it is an LMDB file of some other program") from None
-    version = transaction.get(META_FORMAT, db=meta) or b""
-    if int.from_bytes(version, "big") != FORMAT_VERSION:
-        raise _incompatible(path, f"its format version is not {FORMAT_VERSION}")
+    version = int.from_bytes(transaction.get(META_FORMAT, db=meta) or b"", "big")
+    if version not in versions:
+        raise _incompatible(
+            path,
+            f"its format version is not {FORMAT_VERSION}",
+            "Start the relay on it once, which upgrades it." if version in UPGRADABLE else None,
+        )
     if transaction.get(META_ENGINE, db=meta) != ENGINE:
         raise _incompatible(path, "another storage engine wrote it")
     try:
@@ -320,9 +357,9 @@ def corrupt(path: Path, why: str) -> StoreCorruptError:
     )
 
 
-def _incompatible(path: Path, why: str) -> StoreIncompatibleError:
+def _incompatible(path: Path, why: str, what_to_do: str | None = None) -> StoreIncompatibleError:
     return StoreIncompatibleError(
         f"the store {path} cannot be read by this version",
         why,
-        "Start the version of the relay that wrote it, or choose another directory.",
+        what_to_do or "Start the version of the relay that wrote it, or choose another directory.",
     )

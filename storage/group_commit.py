@@ -5,7 +5,7 @@
     storage thread        └ transact ─────── sync ─────────┴ transact ── sync ──┘
 
 Operations wait in one queue. A job on the storage thread takes what is there, up to
-`commit_max_bytes`, runs one transaction and returns its outcomes, which one callback on the event
+`commit_bytes`, runs one transaction and returns its outcomes, which one callback on the event
 loop settles in the order of submission.
 
 Why nothing waits for ever, without a lock. The loop appends an operation *and then* looks at
@@ -30,10 +30,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from storage.executor import Executor
+from storage.limits import DEFAULT_COMMIT_BYTES
 from storage.log import Append, Failed, MarkRead, Operation, Outcome, Settle
-
-DEFAULT_COMMIT_MAX_BYTES: Final = 4 << 20
-"""Of records, in one transaction; a single append may be larger, and then goes alone."""
 
 _SMALL_OPERATION_BYTES: Final = 64  # what one that stores no record counts for
 
@@ -64,7 +62,7 @@ class GroupCommit:
         on_failure: Callable[[Exception], None],
         on_bug: Callable[[Exception], None],
         on_outcomes: Callable[[Sequence[Outcome]], None] = lambda _: None,
-        commit_max_bytes: int = DEFAULT_COMMIT_MAX_BYTES,
+        commit_bytes: int = DEFAULT_COMMIT_BYTES,
     ) -> None:
         """The callbacks run on the event loop and must not raise.
 
@@ -79,12 +77,16 @@ class GroupCommit:
         self._on_failure = on_failure
         self._on_bug = on_bug
         self._on_outcomes = on_outcomes
-        self._commit_max_bytes = commit_max_bytes
+        self._commit_bytes = commit_bytes
         self._queue: deque[_Waiting] = deque()
         self._summoned = False
         self._portion = 0
         self._portion_bytes = 0
         self._failed = False
+
+    def adopt(self, commit_bytes: int) -> None:
+        """Cut the queue by `commit_bytes` from the next operation on."""
+        self._commit_bytes = commit_bytes
 
     def submit(self, operation: Operation, settle: Settle) -> None:
         """See `storage.log.Log.submit`.
@@ -101,7 +103,7 @@ class GroupCommit:
 
     def _cut(self, size: int) -> bool:
         """Count `size` bytes into the portion, or begin the next one with them."""
-        is_cut = self._portion_bytes > 0 and self._portion_bytes + size > self._commit_max_bytes
+        is_cut = self._portion_bytes > 0 and self._portion_bytes + size > self._commit_bytes
         if is_cut:
             self._portion += 1
             self._portion_bytes = 0

@@ -7,7 +7,7 @@
     conversations        conversationId 00 low 00 high             conversation low high
     conversation_names   conversation                              conversationId 00 low 00 high
     heads                conversation                              serverSeq chain
-    inboxes              user                                      globalInboxSeq truncatedThrough
+    inboxes              user                                      an inbox's state: four numbers
     log                  conversation serverSeq                    version chain recorded
     inbox                user globalInboxSeq                       conversation serverSeq
     keys                 conversation side key                     serverSeq receivedAt chain digest
@@ -30,7 +30,7 @@ from ksmp.chain import CHAIN_BYTES
 from ksmp.types import ConversationId, ConversationKey, ServerSeq, TimeMs, UserId
 from storage.log import ReadPosition
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Of the whole store: tables, keys and values."""
 
 RECORD_VERSION: Final = 1
@@ -54,6 +54,7 @@ TABLES: Final = (
 _number = Struct("!Q")
 _pair = Struct("!QQ")
 _three = Struct("!QQQ")
+_four = Struct("!QQQQ")
 _head = Struct(f"!Q{CHAIN_BYTES}s")
 _sided = Struct("!QB")
 _key_row = Struct(f"!QQ{CHAIN_BYTES}s32s")
@@ -61,9 +62,10 @@ _marks = Struct("!QQQQQQ")
 _index = Struct("!QQQB")
 
 pack_number = _number.pack  # user_names, conversation_names, heads, inboxes: keys; users: values
-pack_pair = _pair.pack  # log and inbox: keys; inbox, inboxes: values
+pack_pair = _pair.pack  # log and inbox: keys; inbox: values
 pack_conversation = _three.pack  # conversations: values
 pack_head = _head.pack  # heads: values
+pack_inbox_state = _four.pack  # inboxes: values
 pack_side = _sided.pack  # reads: keys; the beginning of a key in `keys`
 pack_key_row = _key_row.pack  # keys: values
 
@@ -75,7 +77,7 @@ def unpack_number(row: bytes) -> int:
 
 
 def unpack_pair(row: bytes) -> tuple[int, int]:
-    """(conversation or user, its sequence number); an inbox head."""
+    """(conversation or user, its sequence number)."""
     first, second = _pair.unpack(row)
     return first, second
 
@@ -143,6 +145,29 @@ def unpack_head(row: bytes) -> tuple[int, bytes]:
     """(serverSeq, chain) of a conversation's last record."""
     server_seq, chain = _head.unpack(row)
     return server_seq, chain
+
+
+class InboxState(NamedTuple):
+    """A value of `inboxes`: the inbox's head, and what quotas count of its user.
+
+    `inbox_bytes` are the `record_bytes` of all records in this inbox, `sent_bytes` of all that
+    its user has sent.
+    """
+
+    global_inbox_seq: int = 0
+    truncated_through: int = 0
+    inbox_bytes: int = 0
+    sent_bytes: int = 0
+
+
+def unpack_inbox_state(row: bytes) -> InboxState:
+    """The inverse of `pack_inbox_state`."""
+    return InboxState._make(_four.unpack(row))
+
+
+def record_bytes(recorded: bytes) -> int:
+    """How long a value of `log` is: what quotas count of a record."""
+    return _RECORDED_AT + len(recorded)
 
 
 def pack_record(chain: bytes, recorded: bytes) -> bytes:

@@ -15,11 +15,12 @@ from ksmp.types import Epoch, GlobalInboxSeq, UserId
 from storage.environment import Environment
 from storage.errors import StorageError
 from storage.executor import Executor
-from storage.group_commit import DEFAULT_COMMIT_MAX_BYTES, GroupCommit
+from storage.group_commit import GroupCommit
+from storage.limits import StoreLimits
 from storage.log import Log, Operation, Page, ReadStatePage, Settle
 from storage.reader import Reader
 from storage.space import SpaceWatch
-from storage.transaction import DEFAULT_MIN_FREE_BYTES, Writer
+from storage.transaction import Writer
 
 T = TypeVar("T")
 
@@ -38,23 +39,28 @@ class LmdbLog(Log):
         on_failure: Callable[[Exception], None],
         on_bug: Callable[[Exception], None],
         on_space: Callable[[bool], None] = lambda _: None,
-        min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
-        commit_max_bytes: int = DEFAULT_COMMIT_MAX_BYTES,
+        limits: StoreLimits = StoreLimits(),
     ) -> None:
         """The callbacks are those of `GroupCommit` and `SpaceWatch`, `free_bytes` the writer's."""
         self._environment = environment
         self._reading = reading
         self._reader = Reader(environment)
         self._on_failure = on_failure
+        self._writer = Writer(environment, free_bytes, limits)
         self._group_commit = GroupCommit(
-            Writer(environment, free_bytes, min_free_bytes).transact,
+            self._writer.transact,
             writing,
             after_commit=after_commit,
             on_failure=on_failure,
             on_bug=on_bug,
             on_outcomes=SpaceWatch(on_space).note,
-            commit_max_bytes=commit_max_bytes,
+            commit_bytes=limits.commit_bytes,
         )
+
+    def adopt(self, limits: StoreLimits) -> None:
+        """Keep `limits` from the next transaction on."""
+        self._group_commit.adopt(limits.commit_bytes)
+        self._writer.adopt(limits)
 
     @property
     def epoch(self) -> Epoch:

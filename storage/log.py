@@ -3,7 +3,7 @@
 Operations change the store. They are queued with `Log.submit` and settled in the order in which
 they were submitted, many of them by one synced transaction:
 
-    Append        → Appended | SequenceConflict | KnownKeys | Full
+    Append        → Appended | SequenceConflict | KnownKeys | OverQuota | Full
     ReadHead      → ConversationHead
     OpenInbox     → InboxHead
     MarkRead      → ReadMarked | NoSuchRecord | Full
@@ -119,6 +119,16 @@ class KnownKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class OverQuota:
+    """Nothing was stored: these records of the append (by index) are too much for someone.
+
+    Without them, and as long as nobody else uses up what is left, the others are not.
+    """
+
+    refused: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Full:
     """Nothing was stored: there is no space. Later, the same may succeed."""
 
@@ -185,6 +195,7 @@ Outcome = (
     Appended
     | SequenceConflict
     | KnownKeys
+    | OverQuota
     | Full
     | ConversationHead
     | InboxHead

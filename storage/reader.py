@@ -20,6 +20,7 @@ from storage.keys import (
     pack_pair,
     parse_conversation_name,
     unpack_conversation,
+    unpack_inbox_state,
     unpack_index_key,
     unpack_marks,
     unpack_number,
@@ -91,7 +92,7 @@ class Reader:
         row = transaction.get(pack_number(user), db=self._environment.tables[b"inboxes"])
         if row is None:  # it is made with the user, and never removed
             raise corrupt(self._environment.path, "a user has no inbox")
-        seq, truncated_through = unpack_pair(row)
+        seq, truncated_through, _, _ = unpack_inbox_state(row)
         return InboxHead(GlobalInboxSeq(seq), GlobalInboxSeq(truncated_through))
 
     def _inbox(

@@ -13,18 +13,15 @@ What is really there shows only after a restart: hence the last line.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import lmdb
 
 from storage.batch import Batch
 from storage.environment import NO_SPACE, Environment, NoSpaceError
 from storage.errors import StorageError, StoreFailedError
+from storage.limits import StoreLimits
 from storage.log import Failed, Operation, Outcome
 from storage.names import Names
-
-DEFAULT_MIN_FREE_BYTES: Final = 64 << 20
-"""Free space below which only reading goes on."""
 
 
 class Writer:
@@ -34,14 +31,18 @@ class Writer:
         self,
         environment: Environment,
         free_bytes: Callable[[], int],
-        min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
+        limits: StoreLimits = StoreLimits(),
     ) -> None:
         """`free_bytes` tells the free space where the store is; asked once per transaction."""
         self._environment = environment
         self._free_bytes = free_bytes
-        self._min_free_bytes = min_free_bytes
+        self._limits = limits
         self._names = Names()
         self._failure: StorageError | None = None
+
+    def adopt(self, limits: StoreLimits) -> None:
+        """Judge by `limits` from the next transaction on. From any thread: it is one assignment."""
+        self._limits = limits
 
     def transact(self, operations: Sequence[Operation]) -> list[Outcome]:
         """The outcome of each operation, in order, all committed and synced. Never raises."""
@@ -73,7 +74,9 @@ class Writer:
         environment = self._environment
         transaction = environment.begin()
         try:
-            batch = Batch(transaction, environment.tables, self._names, self._may_write(has_space))
+            limits = self._limits
+            may_write = self._may_write(has_space, limits.min_free_bytes)
+            batch = Batch(transaction, environment.tables, self._names, limits, may_write)
             outcomes = [batch.decide(operation) for operation in operations]
             if not batch.is_empty:
                 environment.reserve(batch.pages_needed(environment.page_size))
@@ -84,14 +87,14 @@ class Writer:
         batch.remember_names()
         return outcomes
 
-    def _may_write(self, has_space: bool) -> Callable[[], bool]:
+    def _may_write(self, has_space: bool, min_free_bytes: int) -> Callable[[], bool]:
         """Asks the operating system when first called, and gives the same answer from then on."""
         answer: bool | None = None if has_space else False
 
         def may_write() -> bool:
             nonlocal answer
             if answer is None:
-                answer = self._free_bytes() >= self._min_free_bytes
+                answer = self._free_bytes() >= min_free_bytes
             return answer
 
         return may_write

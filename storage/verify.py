@@ -4,6 +4,7 @@
     names           numbers 1..N, each with one name, and the way back   `storage.verify_log`
     log             per conversation 1..N; every chain value; heads; keys   `storage.verify_log`
     inboxes         per user dense; every record once, in order, at each   `storage.verify_inboxes`
+    bytes           what quotas count, counted again                       `storage.verify_inboxes`
     reads           no further than the head; the index says the same   `storage.verify_inboxes`
 
 Read-only and streaming: memory grows with the number of users and conversations, not of records.
@@ -24,7 +25,7 @@ from storage.errors import StoreCorruptError
 from storage.keys import TABLES
 from storage.snapshot import Snapshot
 from storage.structure import structure_problems
-from storage.verify_inboxes import check_inboxes, check_reads
+from storage.verify_inboxes import check_bytes, check_inboxes, check_reads
 from storage.verify_log import check_log, check_names
 
 
@@ -86,6 +87,7 @@ def _verify_tables(snapshot: Snapshot) -> Verification:
     check_names(snapshot)
     conversations = check_log(snapshot)
     check_inboxes(snapshot, conversations)
+    check_bytes(snapshot, conversations)
     check_reads(snapshot, conversations)
     return Verification(
         ok=not snapshot.problems,

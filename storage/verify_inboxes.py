@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from storage.keys import (
+    InboxState,
     IndexKey,
     Marks,
     index_keys,
     pack_number,
+    unpack_inbox_state,
     unpack_index_key,
     unpack_marks,
     unpack_number,
@@ -35,9 +37,33 @@ def check_inboxes(snapshot: Snapshot, conversations: Conversations) -> None:
         _InboxCheck(snapshot, user, conversations).run(group, expected[user])
     for user in expected.keys() - seen:
         snapshot.problem(f"inbox {user}: it is empty, but its user takes part in conversations")
-    for user, (seq, truncated_through) in snapshot.rows(b"inboxes", unpack_number, unpack_pair):
-        if user not in seen and seq != truncated_through:
+    for user, state in snapshot.rows(b"inboxes", unpack_number, unpack_inbox_state):
+        seq = state.global_inbox_seq
+        if user not in seen and seq != state.truncated_through:
             snapshot.problem(f"inbox {user}: its head is {seq}, but it has no row")
+
+
+def check_bytes(snapshot: Snapshot, conversations: Conversations) -> None:
+    """What quotas count of each user is what there is."""
+    stored, sent = _count_bytes(conversations)
+    for user, state in snapshot.rows(b"inboxes", unpack_number, unpack_inbox_state):
+        place = f"inbox {user}: what quotas count"
+        if state.inbox_bytes != stored[user]:
+            snapshot.problem(f"{place} is {state.inbox_bytes} bytes in it, not {stored[user]}")
+        if state.sent_bytes != sent[user]:
+            snapshot.problem(f"{place} is {state.sent_bytes} bytes sent, not {sent[user]}")
+
+
+def _count_bytes(conversations: Conversations) -> tuple[Counter[int], Counter[int]]:
+    """What is stored in each user's inbox, and what each user has sent."""
+    stored: Counter[int] = Counter()
+    sent: Counter[int] = Counter()
+    for conversation in conversations.values():
+        for user in conversation.numbers.participants:
+            stored[user] += sum(conversation.sent_bytes)
+        sent[conversation.numbers.low] += conversation.sent_bytes[0]
+        sent[conversation.numbers.high] += conversation.sent_bytes[1]
+    return stored, sent
 
 
 class _InboxCheck:
@@ -51,10 +77,10 @@ class _InboxCheck:
 
     def run(self, rows: Iterable[_InboxRow], expected_conversations: int) -> None:
         """Check every row, then the head row, then that nothing is missing at the end."""
-        head = self._snapshot.get(b"inboxes", pack_number(self._user), unpack_pair)
+        head = self._snapshot.get(b"inboxes", pack_number(self._user), unpack_inbox_state)
         if head is None:
             self._problem("it has rows but no head row")
-        last, truncated_through = head or (0, 0)
+        last, truncated_through, _, _ = head or InboxState()
         place = truncated_through
         for (_, seq), (conversation, record) in rows:
             if seq != place + 1:
@@ -110,8 +136,8 @@ def check_reads(snapshot: Snapshot, conversations: Conversations) -> None:
 
 
 def _check_stored_at(snapshot: Snapshot, place: str, key: IndexKey) -> None:
-    head = snapshot.get(b"inboxes", pack_number(key.user), unpack_pair)
-    if head is None or key.stored_at > head[0]:
+    head = snapshot.get(b"inboxes", pack_number(key.user), unpack_inbox_state)
+    if head is None or key.stored_at > head.global_inbox_seq:
         snapshot.problem(f"{place}: stored at {key.stored_at}, beyond the head of that inbox")
 
 

@@ -20,6 +20,7 @@ from storage.keys import (
     pack_side,
     parse_conversation_name,
     payload_digest,
+    record_bytes,
     side_of,
     unpack_conversation,
     unpack_head,
@@ -37,6 +38,8 @@ class Conversation(NamedTuple):
 
     length: int
     numbers: ConversationNumbers
+    sent_bytes: list[int]
+    """The lengths of its rows in `log`, by the side of their senders."""
 
 
 Conversations = dict[int, Conversation]
@@ -92,7 +95,7 @@ def check_log(snapshot: Snapshot) -> Conversations:
             continue
         check = _ConversationCheck(snapshot, number, name)
         check.run(group)
-        found[number] = Conversation(check.length, numbers)
+        found[number] = Conversation(check.length, numbers, check.sent_bytes)
         keyed += check.keyed
     for number, _ in snapshot.rows(b"conversation_names", unpack_number, bytes):
         if number not in found:
@@ -115,6 +118,7 @@ class _ConversationCheck:
         self._chain = chain_base(*key)
         self.length = 0
         self.keyed = 0
+        self.sent_bytes = [0, 0]
 
     def run(self, rows: Iterable[_LogRow]) -> None:
         """Check every record, then the head row."""
@@ -133,6 +137,8 @@ class _ConversationCheck:
         except MalformedError:
             self._problem(f"record {seq} cannot be decoded")
             return
+        side = side_of(self._key, record.sender_user_id)
+        self.sent_bytes[side] += record_bytes(recorded)
         if record.server_seq != seq or _conversation_of(record) != self._key:
             self._problem(f"record {seq} belongs elsewhere")
         if chain_after(self._chain, record) != chain:

@@ -1,15 +1,22 @@
-"""What holds for all tests: async ones run under Trio, and a skipped one can be made to count."""
+"""What holds for all tests: async ones run under Trio, a skipped one can be made to count, and
+what bystanders have measured is told at the end."""
 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
+
+from tests.edge import latency
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--no-skips", action="store_true", help="fail when a test was skipped or expected to fail"
+    )
+    parser.addoption(
+        "--edge-json", metavar="FILE", help="write what was measured beside bad input to FILE"
     )
 
 
@@ -26,6 +33,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function = getattr(function, "inner_test", function)
         if inspect.iscoroutinefunction(function):
             item.add_marker(pytest.mark.trio)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell how soon bystanders were answered while others sent bad input, if that was tried."""
+    passed = terminalreporter.stats.get("passed", ())
+    groups = latency.summed_up(
+        found for report in passed if report.when == "call" for found in report.user_properties
+    )
+    for line in latency.lines(groups):
+        terminalreporter.write_line(line)
+    path = config.getoption("--edge-json")
+    if path and groups:
+        latency.write(groups, Path(path))
 
 
 @pytest.hookimpl(trylast=True)

@@ -26,8 +26,8 @@ from ksmp.errors import REGISTRY
 from ksmp.events import CLIENT_EVENT_TYPES, Connected, Envelope, Error, InboxFrame, SendAck
 from ksmp.types import ConversationId, UserId
 from ksmp.websocket import ServerFraming
-from relay.app import _limits
 from relay.config import LimitsConfig
+from relay.settings import actor_limits
 from relay.transport.front import TransportLimits
 from relay.transport.handshake import Judge
 
@@ -320,7 +320,7 @@ def test_the_table_of_limits_has_the_defaults_that_are_in_force() -> None:
     configured = asdict(LimitsConfig())
 
     assert shown == {name: value for name, value in configured.items() if name not in INSIDE}
-    assert _limits(LimitsConfig()) == Limits()
+    assert actor_limits(LimitsConfig()) == Limits()
     transport = {
         field.name: getattr(TransportLimits(1), field.name) for field in fields(TransportLimits)
     }

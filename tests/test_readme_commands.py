@@ -140,6 +140,12 @@ def test_the_limits_in_readme_are_the_defaults() -> None:
     def kib(size: int) -> str:
         return f"{size // 1024} KiB" if size < 1 << 20 else f"{size >> 20} MiB"
 
+    connections = (
+        limits.connections_per_user,
+        limits.connections_per_address,
+        limits.connections,
+    )
+    assert configured.stored_bytes_per_sender == configured.stored_bytes_per_inbox == 0
     assert [default for _, default in rows("Limits")[1:]] == [
         f"{kib(limits.max_ciphertext_bytes)}, {kib(limits.max_frame_bytes)}",
         f"{limits.sends_per_second}, {limits.sends_burst}",
@@ -147,6 +153,8 @@ def test_the_limits_in_readme_are_the_defaults() -> None:
         f"{limits.mailbox_length:,}, or {kib(limits.mailbox_bytes)}",
         kib(limits.outbound_bytes),
         f"{configured.write_seconds:g} s",
-        f"{limits.connections_per_user}, {limits.connections:,}",
+        f"{limits.new_conversations_per_hour:,}",
+        "off, off",
+        ", ".join(f"{number:,}" for number in connections),
         kib(configured.min_free_bytes),
     ]

@@ -65,7 +65,7 @@ def text_files() -> list[Path]:
     folders = [ROOT / name for name in (*PACKAGES, "bench", "tests", "docs", ".ci")]
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
     files += [file for file in ROOT.iterdir() if file.is_file() and file.name != ".coverage"]
-    return sorted(file for file in files if file.suffix not in (".pyc", ".png", ".svg"))
+    return sorted(file for file in files if file.suffix not in (".bin", ".pyc", ".png", ".svg"))
 
 
 def uses(source: str) -> Iterator[tuple[int, str]]:
@@ -162,7 +162,8 @@ def test_the_project_speaks_of_itself_alone(what):
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"]
+    "name",
+    ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt", "requirements-fuzz.txt"],
 )
 def test_every_pin_is_a_name_and_a_version(name):
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()

@@ -12,8 +12,12 @@ from relay.commands.loading import load
 from relay.config import Config
 from relay.config_file import annotated_toml, plain_toml
 from relay.exits import CommandError, ExitCode
+from relay.memory import Part, human, most_bytes, parts
 
 DEFAULT_FILE = Path("ksmp-relay.toml")
+
+_NAME_COLUMNS = 24
+_SIZE_COLUMNS = 10
 
 app = App(name="config", help="Check, show or write a configuration.")
 
@@ -49,6 +53,34 @@ def show(
         print(msgspec.json.encode(found, enc_hook=str).decode())
     else:
         print(plain_toml(found), end="")
+
+
+@app.command
+def memory(
+    *, config: Path | None = None, json: Annotated[bool, Parameter(negative="")] = False
+) -> None:
+    """Print how much memory the relay can be made to hold, beside what it holds when it is idle.
+
+    Parameters
+    ----------
+    config
+        The TOML file; environment variables count as well.
+    json
+        Print JSON, in bytes.
+    """
+    found = load(config)
+    if json:
+        listed = [part._asdict() | {"bytes": part.bytes} for part in parts(found)]
+        print(msgspec.json.encode({"bytes": most_bytes(found), "parts": listed}).decode())
+        return
+    for part in parts(found):
+        print(_line(part))
+    print(f"{'in all':{_NAME_COLUMNS}}{human(most_bytes(found)):>{_SIZE_COLUMNS}}")
+
+
+def _line(part: Part) -> str:
+    size = f"{part.name:{_NAME_COLUMNS}}{human(part.bytes):>{_SIZE_COLUMNS}}"
+    return size if part.number == 1 else f"{size}  {part.number:,} × {part.bytes_each:,} bytes"
 
 
 @app.command

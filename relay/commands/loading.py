@@ -22,9 +22,7 @@ def load(
         CommandError: it cannot be used.
     """
     try:
-        config = load_config(file, _overrides(data, host, port))
-        if check_files:
-            _check_files(config)
+        return found(file, data=data, host=host, port=port, check_files=check_files)
     except ConfigError as error:
         raise CommandError(
             ExitCode.CONFIGURATION,
@@ -32,6 +30,24 @@ def load(
             "\n".join(f"  {problem}" for problem in error.problems),
             "Correct this, then look at it with `ksmp-relay config check`.",
         ) from None
+
+
+def found(
+    file: Path | None,
+    *,
+    data: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    check_files: bool = False,
+) -> Config:
+    """The same for a program that goes on whatever is wrong.
+
+    Raises:
+        ConfigError: with every problem at once.
+    """
+    config = load_config(file, _overrides(data, host, port))
+    if check_files:
+        _check_files(config)
     return config
 
 

@@ -6,11 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import trio
 from cyclopts import Parameter, validators
 
-from relay.app import serve as run_relay
-from relay.commands.loading import load
+from relay.hangup import Hangup
 
 _PORT = validators.Number(gte=0, lte=65_535)
 
@@ -26,7 +24,7 @@ def serve(
     """Run the relay. The first start makes the store and a signing key.
 
     SIGTERM stops it in order: what was accepted is committed and answered. A second one stops it
-    at once.
+    at once. SIGHUP has it read its configuration, keys and certificate again.
 
     Parameters
     ----------
@@ -41,5 +39,12 @@ def serve(
     ports_file
         Where to write the address as JSON, once connections are accepted.
     """
+    hangup = Hangup()  # before what takes time: importing, and reading files
+    import trio
+
+    from relay.app import serve as run_relay
+    from relay.commands.loading import found, load
+
     loaded = load(config, data=data, host=host, port=port, check_files=True)
-    return trio.run(partial(run_relay, loaded, ports_file=ports_file))
+    again = partial(found, config, data=data, host=host, port=port, check_files=True)
+    return trio.run(run_relay, loaded, again, hangup, ports_file)

@@ -11,37 +11,28 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Generic, Protocol, TypeVar
 
 import trio
 
+from actors.transport import Transport
 from ksmp.codec import Codec
-from ksmp.websocket import ServerFraming
 from relay.auth import UnauthenticatedError
 from relay.transport.addresses import ClientAddresses
-from relay.transport.handshake import Judge, Upgrade, acceptance
+from relay.transport.handshake import Judge, Upgrade
 from relay.transport.http import HandshakeRefusedError, RequestReader, refusal
+from relay.transport.limits import TransportLimits
+from relay.transport.opening import OpenTransport
 from relay.transport.pending import PendingHandshakes
-from relay.transport.stream import ByteStream, TcpStream, WrappedStream, close_gently
-from relay.transport.websocket import WebSocketTransport
+from relay.transport.stream import BROKEN, ByteStream, TcpStream, WrappedStream, close_gently
+from relay.transport.websocket import open_websocket
+
+__all__ = ["Front", "Reception", "TransportLimits"]
 
 LINGER_SECONDS: Final = 1.0
-_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 Who = TypeVar("Who")
-
-
-@dataclass(frozen=True, slots=True)
-class TransportLimits:
-    """What a peer may cost before and below the protocol's events."""
-
-    max_frame_bytes: int
-    handshakes: int = 1_000
-    handshake_seconds: float = 5.0
-    write_seconds: float = 10.0
-    control_frames_per_second: int = 20
-    max_fragments: int = 64
 
 
 class Reception(Protocol[Who]):
@@ -61,7 +52,7 @@ class Reception(Protocol[Who]):
             HandshakeRefusedError: `rate_limited`, `overloaded` or `draining`.
         """
 
-    async def serve(self, who: Who, codec: Codec, transport: WebSocketTransport) -> None:
+    async def serve(self, who: Who, codec: Codec, transport: Transport) -> None:
         """Live with the connection until it ends. Called once for each that was admitted."""
 
 
@@ -74,6 +65,7 @@ class Front(Generic[Who]):
         reception: Reception[Who],
         limits: TransportLimits,
         *,
+        open_transport: OpenTransport = open_websocket,
         tls: ssl.SSLContext | None = None,
         addresses: ClientAddresses = ClientAddresses(),
         on_refused: Callable[[str], None] = lambda _code: None,
@@ -82,6 +74,7 @@ class Front(Generic[Who]):
         self._judge = judge
         self._reception = reception
         self._limits = limits
+        self._open_transport = open_transport
         self._tls = tls
         self._addresses = addresses
         self._on_refused = on_refused
@@ -97,9 +90,26 @@ class Front(Generic[Who]):
             with self._pending.one(connected):
                 admitted = await self._receive(connected, peer, deadline)
             if admitted is not None:
-                await self._reception.serve(*admitted)
+                who, codec, opened = admitted
+                async with opened as transport:
+                    await self._reception.serve(who, codec, transport)
         finally:
             connected.abort()
+
+    def adopt(
+        self,
+        judge: Judge,
+        limits: TransportLimits,
+        *,
+        tls: ssl.SSLContext | None,
+        addresses: ClientAddresses,
+    ) -> None:
+        """Meet the next connections with these. A handshake under way goes on with them as well."""
+        self._judge = judge
+        self._limits = limits
+        self._tls = tls
+        self._addresses = addresses
+        self._pending.adopt(limits.handshakes)
 
     @property
     def handshakes(self) -> int:
@@ -112,48 +122,29 @@ class Front(Generic[Who]):
 
     async def _receive(
         self, connected: TcpStream, peer: str, deadline: float
-    ) -> tuple[Who, Codec, WebSocketTransport] | None:
+    ) -> tuple[Who, Codec, AbstractAsyncContextManager[Transport]] | None:
         """An admitted connection; None for one that has gone, or was refused and told so."""
         stream = await self._secure(connected, deadline)
         if stream is None:
             return None
         try:
-            admitted = await self._establish(stream, peer, deadline)
+            return await self._establish(stream, peer, deadline)
         except HandshakeRefusedError as refused:
             self._on_refused(refused.code)
             await _answer(stream, refusal(refused))
             await close_gently(stream, LINGER_SECONDS)
-            return None
-        except _GONE:
+        except BROKEN:
             stream.abort()
-            return None
-        admitted[-1].flush()
-        return admitted
+        return None
 
     async def _establish(
         self, stream: ByteStream, peer: str, deadline: float
-    ) -> tuple[Who, Codec, WebSocketTransport]:
+    ) -> tuple[Who, Codec, AbstractAsyncContextManager[Transport]]:
         """An admitted connection. The request and its token do not outlive this call."""
         upgrade, rest = await self._read_upgrade(stream, deadline)
         who = await self._authenticate(upgrade, self._addresses.of(peer, upgrade.forwarded_for))
         self._reception.admit(who)
-        return who, upgrade.codec, self._upgraded(stream, upgrade, rest)
-
-    def _upgraded(self, stream: ByteStream, upgrade: Upgrade, rest: bytes) -> WebSocketTransport:
-        framing = ServerFraming(
-            is_text=upgrade.codec.is_text,
-            max_frame_bytes=self._limits.max_frame_bytes,
-            max_fragments=self._limits.max_fragments,
-            control_frames_per_second=self._limits.control_frames_per_second,
-        )
-        return WebSocketTransport(
-            stream,
-            framing,
-            is_text=upgrade.codec.is_text,
-            write_seconds=self._limits.write_seconds,
-            acceptance=acceptance(upgrade),
-            received=rest,
-        )
+        return who, upgrade.codec, self._open_transport(stream, upgrade, rest, self._limits)
 
     async def _secure(self, connected: TcpStream, deadline: float) -> ByteStream | None:
         """The stream of plain bytes; None where TLS was not established in time."""
@@ -164,7 +155,7 @@ class Front(Generic[Who]):
             with trio.move_on_at(deadline):
                 await secured.do_handshake()
                 return WrappedStream(secured, connected.abort)
-        except _GONE:
+        except BROKEN:
             pass
         return None
 
@@ -194,5 +185,5 @@ async def _answer(stream: ByteStream, answer: bytes) -> None:
         with trio.fail_after(LINGER_SECONDS):
             while rest:
                 rest = rest[await stream.send_some(rest) :]
-    except (*_GONE, trio.TooSlowError):
+    except (*BROKEN, trio.TooSlowError):
         stream.abort()

@@ -7,6 +7,7 @@ request asks for is judged in `relay.transport.handshake`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -20,6 +21,7 @@ MAX_HEAD_BYTES: Final = 16_384
 MAX_HEADERS: Final = 100
 
 _SINGLE = ("content-length", "host", "origin", "sec-websocket-key", "sec-websocket-version")
+_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")  # as h11 has it
 _PRINTABLE: Final = bytes((0x09, *range(0x20, 0x7F)))
 _HOST_CHARACTERS: Final = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%:[]"
@@ -61,33 +63,51 @@ class RequestReader:
 
     def __init__(self) -> None:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
-        self._received_bytes = 0
+        self._room = MAX_HEAD_BYTES
+        self._beyond = b""  # what came in the last chunk and would not have fitted into a head
 
     @property
     def rest(self) -> bytes:
         """What came behind the head."""
-        return self._connection.trailing_data[0]
+        return self._connection.trailing_data[0] + self._beyond
 
     def receive(self, chunk: bytes | bytearray) -> Request | None:
         """The request, once it is complete. An empty chunk says that no more will come.
 
+        The answer is the same however the bytes are cut: a head that does not end within
+        `MAX_HEAD_BYTES` is never parsed, whatever else is wrong with it.
+
         Raises:
             HandshakeRefusedError: `headers_too_large` or `bad_request`.
         """
-        self._received_bytes += len(chunk)
+        if chunk and not self._room:
+            raise HandshakeRefusedError("headers_too_large")
+        fitting, self._beyond = bytes(chunk[: self._room]), bytes(chunk[self._room :])
+        self._room -= len(fitting)
         try:
-            self._connection.receive_data(bytes(chunk))
-            event = self._connection.next_event()
-        except h11.RemoteProtocolError as refused:
-            is_too_large = refused.error_status_hint == 431
-            code = "headers_too_large" if is_too_large else "bad_request"
-            raise HandshakeRefusedError(code) from None
-        if isinstance(event, h11.Request):
-            head_bytes = self._received_bytes - len(self.rest)
-            if head_bytes > MAX_HEAD_BYTES or len(event.headers) > MAX_HEADERS:
+            self._connection.receive_data(fitting)
+            if b"\n" in fitting and _has_too_many_headers(self._connection.trailing_data[0]):
                 raise HandshakeRefusedError("headers_too_large")
+            event = self._connection.next_event()
+        except h11.RemoteProtocolError:
+            raise HandshakeRefusedError("bad_request") from None
+        if isinstance(event, h11.Request):
             return _sound(event)
+        if self._beyond:
+            raise HandshakeRefusedError("headers_too_large")
         return None
+
+
+def _has_too_many_headers(received: bytes) -> bool:
+    """Whether the head, if it is complete, has: counted before any of them is looked at.
+
+    But for one that h11 refuses at its first byte, whatever follows.
+    """
+    end = _END_OF_HEAD.search(received)
+    is_refused = received[:1] <= b" "
+    return (
+        end is not None and not is_refused and received.count(b"\n", 0, end.start()) > MAX_HEADERS
+    )
 
 
 def _sound(event: h11.Request) -> Request:

@@ -19,13 +19,17 @@ class PendingHandshakes:
         self._limit = limit
         self._in_progress: dict[TcpStream, None] = {}  # a set that keeps the order
 
+    def adopt(self, limit: int) -> None:
+        """Keep to `limit` from the next handshake on."""
+        self._limit = limit
+
     def __len__(self) -> int:
         return len(self._in_progress)
 
     @contextmanager
     def one(self, stream: TcpStream) -> Iterator[None]:
         """The handshake of `stream`, which is aborted if it has to give way."""
-        if len(self._in_progress) >= self._limit:
+        while len(self._in_progress) >= self._limit:
             self.end_oldest()
         self._in_progress[stream] = None
         try:

@@ -21,6 +21,9 @@ RECEIVE_BYTES: Final = 65_536
 
 Bytes = bytes | bytearray | memoryview
 
+BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+"""What a stream raises that can no longer be used."""
+
 
 class NonBlockingSocket(Protocol):
     """What is used of a connected `socket.socket` in non-blocking mode."""
@@ -215,7 +218,7 @@ async def close_gently(stream: ByteStream, seconds: float) -> None:
             while await stream.receive_some():
                 pass
             await stream.aclose()
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
+    except BROKEN:
         pass
     finally:
         stream.abort()

@@ -1,36 +1,61 @@
 """The WebSocket that a connection actor speaks through: `ServerFraming` over a `ByteStream`.
 
-What is sent is queued as it was handed in: header, payload, header, payload … Small pieces are
-joined when they are written, so that a turn's frames cost one system call. Three ways out:
-
-    flush    from any plain function: what the operating system takes at once
-    drain    from the writer task, when flush left something: piece by piece, each in its time
-    aclose   the end: drain, wait briefly for the peer's close, release the stream
-
-Whoever is slow keeps at most what is queued here; the queue is bounded by its owner, who stops
-reading from a peer that does not read.
+It has no task of its own. Frames are made as they are sent and judged as they are read, all of one
+read together; what goes out waits in a `WriteQueue`.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Final
+from types import TracebackType
+from typing import Self
 
 import trio
 
-from actors.transport import PeerGoneError, SlowPeerError
+from actors.transport import PeerGoneError
 from ksmp.websocket import ServerFraming, frame_header
-from relay.transport.stream import RECEIVE_BYTES, Bytes, ByteStream, close_gently
+from relay.transport.handshake import Upgrade, acceptance
+from relay.transport.limits import TransportLimits
+from relay.transport.stream import BROKEN, RECEIVE_BYTES, ByteStream, close_gently
+from relay.transport.write_queue import LINGER_SECONDS, WriteQueue
 
-FLUSH_BYTES: Final = 65_536
-DRAIN_BYTES: Final = 16_384
-LINGER_SECONDS: Final = 1.0
 
-_BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
+def open_websocket(
+    stream: ByteStream, upgrade: Upgrade, rest: bytes, limits: TransportLimits
+) -> WebSocketTransport:
+    """See `relay.transport.opening.OpenTransport`."""
+    framing = ServerFraming(
+        is_text=upgrade.codec.is_text,
+        max_frame_bytes=limits.max_frame_bytes,
+        max_fragments=limits.max_fragments,
+        control_frames_per_second=limits.control_frames_per_second,
+    )
+    transport = WebSocketTransport(
+        stream,
+        framing,
+        is_text=upgrade.codec.is_text,
+        write_seconds=limits.write_seconds,
+        acceptance=acceptance(upgrade),
+        received=rest,
+    )
+    transport.flush()
+    return transport
 
 
 class WebSocketTransport:
-    """Implements `actors.transport.Transport` on any byte stream."""
+    """Implements `actors.transport.Transport` on any byte stream.
+
+    It can be entered as a block, as all that is opened can; there is nothing to end with the block.
+    """
+
+    __slots__ = (
+        "_framing",
+        "_is_catching_up",
+        "_is_text",
+        "_last_heard",
+        "_out",
+        "_received",
+        "_stream",
+    )
 
     def __init__(
         self,
@@ -46,21 +71,29 @@ class WebSocketTransport:
         self._stream = stream
         self._framing = framing
         self._is_text = is_text
-        self._write_seconds = write_seconds
         self._received = received
-        self._queue: deque[Bytes] = deque((acceptance,) if acceptance else ())
-        self._queued_bytes = len(acceptance)
-        self._writing = trio.Lock()
-        self._is_gone = False
-        self._is_slow = False
-        self._owes_control = bool(acceptance)
+        self._out = WriteQueue(stream, write_seconds)
+        if acceptance:
+            self._out.put(acceptance)
+            self._out.owes_control = True
         self._is_catching_up = False
         self._last_heard = trio.current_time()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
 
     @property
     def queued_bytes(self) -> int:
         """See `Transport`."""
-        return self._queued_bytes
+        return self._out.queued_bytes
 
     @property
     def last_heard(self) -> float:
@@ -77,7 +110,7 @@ class WebSocketTransport:
     async def receive(self) -> list[bytes | bytearray]:
         """See `Transport`. Pongs and close replies are on their way when this returns."""
         self._require_peer()
-        if self._owes_control:
+        if self._out.owes_control:
             # The writer task knows nothing of pongs, and this peer is not reading them.
             self._is_catching_up = True  # the silence is ours: the socket is not being read
             try:
@@ -88,13 +121,15 @@ class WebSocketTransport:
         chunk = await self._next_chunk()
         now = self._last_heard = trio.current_time()
         messages = self._framing.receive(chunk, now)
-        self._queue_control()
+        if outgoing := self._framing.outgoing():
+            self._out.put(*outgoing)
+            self._out.flush_control()
         if not messages:
             self._require_peer()
         return messages
 
     def _require_peer(self) -> None:
-        if self._is_gone or self._framing.is_finished:
+        if self._out.is_gone or self._framing.is_finished:
             raise PeerGoneError
 
     async def _next_chunk(self) -> bytes | bytearray:
@@ -104,8 +139,8 @@ class WebSocketTransport:
             return chunk
         try:
             chunk_read = await self._stream.receive_some(RECEIVE_BYTES)
-        except _BROKEN:
-            self._lose()
+        except BROKEN:
+            self._out.lose()
             raise PeerGoneError from None
         if not chunk_read:
             self._framing.receive_eof()
@@ -116,17 +151,13 @@ class WebSocketTransport:
 
     def send(self, message: bytes) -> None:
         """See `Transport`."""
-        if self._is_gone or not self._framing.is_open:
-            return
-        header = frame_header(self._is_text, len(message))
-        self._queue.append(header)
-        self._queue.append(message)
-        self._queued_bytes += len(header) + len(message)
+        if self._framing.is_open:
+            self._out.put(frame_header(self._is_text, len(message)), message)
 
     def ping(self) -> None:
         """See `Transport`."""
         self._framing.ping()
-        self._queue_outgoing()
+        self._out.put(*self._framing.outgoing())
 
     def note_control(self) -> bool:
         """See `Transport`."""
@@ -135,109 +166,32 @@ class WebSocketTransport:
     def close(self, code: int) -> None:
         """See `Transport`."""
         self._framing.close(code)
-        self._queue_outgoing()
+        self._out.put(*self._framing.outgoing())
 
     def flush(self) -> bool:
         """See `Transport`."""
-        if self._writing.locked():
-            return False
-        try:
-            while self._queue:
-                piece = self._take(FLUSH_BYTES)
-                taken = self._stream.send_nowait(piece)
-                self._settle(piece, taken)
-                if taken < len(piece):
-                    return False
-        except _BROKEN:
-            self._lose()
-        self._owes_control = False
-        return True
+        return self._out.flush()
 
     async def drain(self) -> None:
         """See `Transport`."""
-        async with self._writing:
-            while self._queue:
-                await self._write(self._take(DRAIN_BYTES))
-        if self._is_gone:
-            raise PeerGoneError
-        self._owes_control = False
-
-    async def _write(self, piece: Bytes) -> None:
-        """Write the whole of `piece` within the write-progress limit, or raise.
-
-        Whatever ends this early, what was not written is at the front of the queue again.
-        """
-        rest = memoryview(piece)
-        try:
-            with trio.move_on_after(self._write_seconds) as in_time:
-                while rest:
-                    taken = await self._stream.send_some(rest)
-                    self._queued_bytes -= taken
-                    rest = rest[taken:]
-        except _BROKEN:
-            self._lose()
-            raise PeerGoneError from None
-        finally:
-            if rest and not self._is_gone:
-                self._queue.appendleft(rest)
-        if in_time.cancelled_caught:
-            self._is_slow = True
-            raise SlowPeerError
-
-    def _take(self, max_bytes: int) -> Bytes:
-        """Take the front of the queue, pieces joined. `_queued_bytes` still counts it."""
-        pieces: list[Bytes] = []
-        room = max_bytes
-        while self._queue and room:
-            piece = self._queue.popleft()
-            if len(piece) > room:
-                view = memoryview(piece)
-                self._queue.appendleft(view[room:])
-                piece = view[:room]
-            pieces.append(piece)
-            room -= len(piece)
-        return b"".join(pieces) if len(pieces) > 1 else pieces[0]
-
-    def _settle(self, piece: Bytes, taken: int) -> None:
-        self._queued_bytes -= taken
-        if taken < len(piece):
-            self._queue.appendleft(memoryview(piece)[taken:] if taken else piece)
-
-    def _queue_outgoing(self) -> None:
-        """Queue the framing's own frames behind everything else."""
-        outgoing = self._framing.outgoing()
-        if outgoing and not self._is_gone:
-            self._queue.extend(outgoing)
-            self._queued_bytes += sum(map(len, outgoing))
-
-    def _queue_control(self) -> None:
-        queued_before = self._queued_bytes
-        self._queue_outgoing()
-        if self._queued_bytes > queued_before:
-            self._owes_control = not self.flush()
+        await self._out.drain()
 
     # ── ending ───────────────────────────────────────────────────────────────────────────────
 
     def abort(self) -> None:
-        """See `Transport`."""
-        self._lose()
+        """Release the socket at once; what is queued is dropped, and whoever waits is told."""
+        self._out.lose()
 
     async def aclose(self) -> None:
-        """See `Transport`. Cancelled, it sends what can be sent at once and releases the socket.
-
-        A peer that did not take a piece in time has had its time: it gets the linger, no more.
-        """
+        """See `Transport`. Cancelled, it sends what can be sent at once and releases the socket."""
         self.close(1000)
         self.flush()
         try:
-            with trio.move_on_after(LINGER_SECONDS if self._is_slow else self._write_seconds):
-                await self.drain()
-                with trio.move_on_after(LINGER_SECONDS):
-                    await self._await_close()
-        except PeerGoneError:
-            pass
+            await self._out.finish(self._await_close)
         finally:
-            self._lose()
+            # Whoever still waits for an answer keeps this alive, but not what came in part.
+            self._framing.forget()
+            self._received = b""
 
     async def _await_close(self) -> None:
         """Read and discard until the peer has closed too, so that our close is not lost."""
@@ -247,10 +201,3 @@ class WebSocketTransport:
         while self._framing.close_code_received is None:
             self._framing.receive(await self._next_chunk(), trio.current_time())
         await self._stream.aclose()
-
-    def _lose(self) -> None:
-        """Give up the line: nothing is queued any more, and whoever waits on it is told."""
-        self._is_gone = True
-        self._queue.clear()
-        self._queued_bytes = 0
-        self._stream.abort()

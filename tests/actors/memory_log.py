@@ -41,6 +41,7 @@ from storage.log import (
     OpenInbox,
     Operation,
     Outcome,
+    OverQuota,
     Page,
     ReadHead,
     ReadMarked,
@@ -70,6 +71,7 @@ class MemoryLog:
         self.inboxes: dict[UserId, list[tuple[ConversationKey, int]]] = {}
         self.marks: dict[tuple[ConversationKey, UserId], _Mark] = {}
         self.is_full = False
+        self.too_much: set[str] = set()  # idempotency keys of records that are over quota
         self.failure: Exception | None = None
         self.unreadable: Exception | None = None  # what reading raises
         self.truncated: dict[UserId, int] = {}
@@ -140,6 +142,13 @@ class MemoryLog:
         }
         if known:
             return KnownKeys(known)
+        refused = frozenset(
+            index
+            for index, record in enumerate(append.records)
+            if record.idempotency_key in self.too_much
+        )
+        if refused:
+            return OverQuota(refused)
         if self.is_full:
             return Full()
         _, low, high = append.conversation

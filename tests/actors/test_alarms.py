@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from actors.alarms import Alarms
+from actors.alarms import TOLERATED_CANCELLED, Alarms
 
 
 class Rings:
@@ -146,3 +146,19 @@ def test_any_number_of_alarms_ring_in_the_order_of_their_times(
     expected = [(due, index) for index, due in enumerate(dues) if index not in cancelled]
     assert sorted(rung) == sorted(expected)
     assert [now for now, _ in rung] == sorted(now for now, _ in rung)
+
+
+async def test_cancelled_alarms_do_not_pile_up_until_their_time(autojump_clock: MockClock) -> None:
+    """So connections that come and go all the time leave nothing that grows with their number."""
+    kept = [Rings() for _ in range(10)]
+    async with running() as alarms:
+        for rings in kept:
+            alarms.set(50.0, rings)
+        most = 0
+        for _ in range(20_000):
+            alarms.set(30.0, Rings()).cancel()
+            most = max(most, len(alarms._due))
+        await trio.sleep(60)
+
+    assert most <= TOLERATED_CANCELLED + 2 * len(kept)
+    assert [rings.at for rings in kept] == [[50.0]] * 10

@@ -13,6 +13,7 @@ from actors.conversation import Conversation
 from actors.letters import Letter, SendLetter
 from actors.limits import Limits
 from actors.mailbox import Mailbox
+from actors.openings import Openings
 from actors.router import Router
 from actors.supervisor import Intensity
 from ksmp.chain import chain_after, chain_base
@@ -218,7 +219,9 @@ async def test_a_letter_that_is_stopped_from_above_while_taken_again_is_no_dead_
 
 
 def incarnation(world: World, mailbox: Mailbox) -> Conversation:
-    return Conversation(KEY, mailbox, world.log, world.inboxes, wall_clock, world.telemetry)
+    return Conversation(
+        KEY, mailbox, world.log, world.inboxes, Openings(Limits()), wall_clock, world.telemetry
+    )
 
 
 @pytest.mark.trio

@@ -145,7 +145,7 @@ async def test_busy_conversations_are_not_passivated_for_a_newcomer(
 async def test_conversations_touched_cost_no_more_tasks_than_may_be_live(
     autojump_clock: MockClock, touched: int
 ) -> None:
-    limits = Limits(live_conversations=500)
+    limits = Limits(live_conversations=500, new_conversations_per_hour=touched)
     world, client = World(limits, is_debug=False), Client()
     most_tasks = 0
     async with trio.open_nursery() as nursery:
@@ -235,7 +235,7 @@ async def test_a_full_mailbox_refuses_before_a_number_is_assigned(
 async def test_bytes_under_way_in_the_process_are_limited_and_given_back(
     autojump_clock: MockClock,
 ) -> None:
-    world = World(Limits(sends_under_way_bytes=500))
+    world = World(Limits(sends_under_way_bytes=4 * (100 + len(b"sealed"))))
     client = Sender(world.router)
     taken = [send_letter(client, f"taken-{n}", conversation=f"talk-{n}") for n in range(4)]
     refused = send_letter(client, "refused", conversation="talk-9")

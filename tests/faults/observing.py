@@ -37,7 +37,8 @@ def resident_bytes(pid: int) -> int:
     raise AssertionError("no such process")
 
 
-def _ticks(pid: int) -> int:
+def ticks(pid: int) -> int:
+    """Hundredths of a second of processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
@@ -45,10 +46,10 @@ def _ticks(pid: int) -> int:
 def wait_until_idle(pid: int, timeout_seconds: float) -> None:
     """Return once the process has used next to no processor time for a while."""
     deadline = time.monotonic() + timeout_seconds
-    used = _ticks(pid)
+    used = ticks(pid)
     while True:
         time.sleep(QUIET_SECONDS)
-        now = _ticks(pid)
+        now = ticks(pid)
         if now - used <= 1:
             return
         assert time.monotonic() < deadline, "the relay does not come to rest"

@@ -296,6 +296,17 @@ def test_a_close_is_answered_in_kind_and_nothing_after_it_is_delivered(
     assert framing.outgoing() == []
 
 
+def test_a_close_between_fragments_is_answered_in_kind_and_their_message_is_given_up() -> None:
+    framing = server()
+    payload = struct.pack("!H", 1000)
+    stream = frame(b"never ", fin=False) + frame(payload, Opcode.CLOSE) + frame(b"", Opcode.CONT)
+
+    assert framing.receive(stream, 0.0) == []
+    assert framing.outgoing() == [b"\x88\x02" + payload]
+    assert (framing.close_code_received, framing.close_code_sent) == (1000, 1000)
+    assert framing.is_finished
+
+
 def test_after_our_close_messages_are_dropped_until_the_peer_closes_too() -> None:
     framing = server()
     whole = frame(b"sent before the peer knew")

@@ -67,11 +67,11 @@ def number_from_memory_without_fencing(patch: pytest.MonkeyPatch) -> None:
 def fan_out_of_the_first_record_only(patch: pytest.MonkeyPatch) -> None:
     store = Batch._store_inbox
 
-    def first_only(self: Batch, user: int, append: Append, numbers: Any) -> list[Any]:
+    def first_only(self: Batch, user: int, append: Append, numbers: Any, *sent: Any) -> list[Any]:
         if user != numbers.high or len(append.records) < 2:
-            return store(self, user, append, numbers)
-        places = store(self, user, dataclasses.replace(append, records=append.records[:1]), numbers)
-        return places * len(append.records)
+            return store(self, user, append, numbers, *sent)
+        first = dataclasses.replace(append, records=append.records[:1])
+        return store(self, user, first, numbers, *sent) * len(append.records)
 
     patch.setattr(Batch, "_store_inbox", first_only)
 
@@ -206,15 +206,15 @@ def private_reads_are_told_to_the_peer(patch: pytest.MonkeyPatch) -> None:
 
 
 def inbox_numbers_begin_anew_with_the_process(patch: pytest.MonkeyPatch) -> None:
-    head = Batch._inbox_head
-    bases: dict[tuple[int, int], int] = {}
+    state = Batch._inbox_state
+    bases: dict[tuple[int, int | None], int] = {}
 
-    def rebased(self: Batch, user: int) -> Any:
-        found = head(self, user)
+    def rebased(self: Batch, user: int | None) -> Any:
+        found = state(self, user)
         base = bases.setdefault((id(self._tables), user), found.global_inbox_seq)
-        return found._replace(global_inbox_seq=GlobalInboxSeq(found.global_inbox_seq - base))
+        return found._replace(global_inbox_seq=found.global_inbox_seq - base)
 
-    patch.setattr(Batch, "_inbox_head", rebased)
+    patch.setattr(Batch, "_inbox_state", rebased)
 
 
 def passivation_takes_the_mail_along(patch: pytest.MonkeyPatch) -> None:

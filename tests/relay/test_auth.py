@@ -91,7 +91,7 @@ def test_a_sound_token_gives_its_user_device_and_expiry() -> None:
     identity = authenticator().verify(token(changed(jti="token-1")))
 
     assert identity == Identity(
-        UserId("alice"), DeviceId("phone"), TimeMs((NOW + 60) * 1_000), None
+        UserId("alice"), DeviceId("phone"), TimeMs((NOW + 60) * 1_000), None, "token-1"
     )
 
 
@@ -305,3 +305,32 @@ def test_peers_decide_whom_a_user_may_write_to(
 
     assert identity.may_write_to(UserId(recipient)) is allowed
     assert isinstance(identity.peers, Peers) is (peers is not None)
+
+
+# ── tokens that are revoked ──────────────────────────────────────────────────────────────────
+
+
+async def test_a_revoked_identity_is_refused_when_and_as_any_other_failure_is(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    revoked: set[str | None] = {"token-1"}
+    key = VerificationKey(ED25519, usable_algorithms(ED25519, ALLOWED))
+    guarded = Authenticator(
+        {"ed": key},
+        audience="relay",
+        issuer=None,
+        now_ms=lambda: NOW * 1_000,
+        is_revoked=lambda identity: identity.token_id in revoked,
+    )
+    other = await guarded.authenticate(token(changed(jti="token-2")))
+    began = trio.current_time()
+    with pytest.raises(UnauthenticatedError) as refused:
+        await guarded.authenticate(token(changed(jti="token-1")))
+
+    assert other.token_id == "token-2"
+    assert refused.value.reason == "revoked"
+    assert trio.current_time() - began == FAILURE_SECONDS
+    with pytest.raises(UnauthenticatedError):
+        guarded.verify(token(changed(jti="token-1")))
+    revoked.clear()
+    assert guarded.verify(token(changed(jti="token-1"))).token_id == "token-1"

@@ -24,7 +24,7 @@ from storage.errors import StoreCorruptError, StoreFailedError
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = [sys.executable, "-c", "from relay.cli import main; main()"]
-COMMANDS: Final = {"serve", "token", "verify", "new-epoch", "config", "bench"}
+COMMANDS: Final = {"serve", "token", "revoke", "verify", "new-epoch", "config", "bench"}
 
 
 def environment(**settings: str) -> dict[str, str]:

@@ -16,15 +16,16 @@ import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
-from actors.transport import PeerGoneError
+from actors.transport import PeerGoneError, Transport
 from ksmp.codec import Codec
 from ksmp.websocket import ClientHandshake
 from relay.auth import UnauthenticatedError
 from relay.transport.front import Front, TransportLimits
 from relay.transport.handshake import Judge
 from relay.transport.http import HandshakeRefusedError
+from relay.transport.opening import OpenTransport, opening
 from relay.transport.stream import TcpStream
-from relay.transport.websocket import WebSocketTransport
+from relay.transport.websocket import open_websocket
 
 REQUEST = (
     b"GET /ksmp/v3 HTTP/1.1\r\nHost: relay.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -50,7 +51,7 @@ class Echo:
         if self.refuse is not None:
             raise self.refuse
 
-    async def serve(self, who: str, codec: Codec, transport: WebSocketTransport) -> None:
+    async def serve(self, who: str, codec: Codec, transport: Transport) -> None:
         self.served.append(f"{who} {codec.subprotocol}")
         try:
             while True:
@@ -64,7 +65,11 @@ class Echo:
 
 @asynccontextmanager
 async def meeting(
-    reception: Echo, *, tls: ssl.SSLContext | None = None, refused: list[str] | None = None
+    reception: Echo,
+    *,
+    open_transport: OpenTransport = open_websocket,
+    tls: ssl.SSLContext | None = None,
+    refused: list[str] | None = None,
 ) -> AsyncIterator[trio.SocketStream]:
     """A peer's stream; a front meets its other end. Ends when the front has let go of it."""
     ours, theirs = socket.socketpair()
@@ -73,6 +78,7 @@ async def meeting(
         Judge(allowed_origins=frozenset(), is_secure=tls is not None),
         reception,
         TransportLimits(max_frame_bytes=1_000),
+        open_transport=open_transport,
         tls=tls,
         on_refused=(refused if refused is not None else list[str]()).append,
     )
@@ -93,9 +99,17 @@ def code_of(answer: bytes) -> tuple[int, str]:
     return int(head.split(b" ")[1]), json.loads(body)["code"]
 
 
-async def test_frames_behind_the_request_are_echoed_behind_the_acceptance() -> None:
+@pytest.fixture(params=["websockets", "trio-websocket"])
+def open_transport(request: pytest.FixtureRequest) -> OpenTransport:
+    """Each transport."""
+    return opening(request.param)
+
+
+async def test_frames_behind_the_request_are_echoed_behind_the_acceptance(
+    open_transport: OpenTransport,
+) -> None:
     reception = Echo()
-    async with meeting(reception) as peer:
+    async with meeting(reception, open_transport=open_transport) as peer:
         await peer.send_all(REQUEST + Frame(Opcode.TEXT, b"hello").serialize(mask=True))
         await peer.send_eof()
         answer = await read_to_end(peer)
@@ -106,8 +120,10 @@ async def test_frames_behind_the_request_are_echoed_behind_the_acceptance() -> N
     assert reception.served == ["alice ksmpv3.json"]
 
 
-async def test_a_second_request_behind_the_first_is_a_broken_frame() -> None:
-    async with meeting(Echo()) as peer:
+async def test_a_second_request_behind_the_first_is_a_broken_frame(
+    open_transport: OpenTransport,
+) -> None:
+    async with meeting(Echo(), open_transport=open_transport) as peer:
         await peer.send_all(REQUEST + REQUEST)
         await peer.send_eof()
         answer = await read_to_end(peer)
@@ -204,6 +220,46 @@ async def test_a_refused_peer_that_stays_is_closed_after_a_second(
         await trio.sleep(1.5)
         with pytest.raises(trio.BrokenResourceError):
             await peer.send_all(b"more")
+
+
+class Cancelled:
+    """A reception that is cancelled as soon as it has let somebody in."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.admitted = self.left = 0
+
+    async def authenticate(self, token: str | None, address: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def admit(self, who: None) -> None:
+        self.admitted += 1
+        self.scope.cancel()
+
+    async def serve(self, who: None, codec: Codec, transport: Transport) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.left += 1
+
+
+async def test_whoever_is_let_in_is_served_even_if_all_ends_at_that_moment(
+    open_transport: OpenTransport,
+) -> None:
+    """Serving gives the place back."""
+    reception = Cancelled()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    front = Front(
+        Judge(allowed_origins=frozenset(), is_secure=False),
+        reception,
+        TransportLimits(max_frame_bytes=1_000),
+        open_transport=open_transport,
+    )
+    with theirs, reception.scope:
+        theirs.sendall(REQUEST)
+        await front.meet(TcpStream(ours), "192.0.2.1")
+    assert (reception.admitted, reception.left) == (1, 1)
 
 
 # ── too many at once ─────────────────────────────────────────────────────────────────────────
@@ -333,7 +389,9 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-async def test_a_client_is_served_through_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
+async def test_a_client_is_served_through_tls(
+    authority: trustme.CA, tls: ssl.SSLContext, open_transport: OpenTransport
+) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     handshake = ClientHandshake(
@@ -347,7 +405,7 @@ async def test_a_client_is_served_through_tls(authority: trustme.CA, tls: ssl.SS
         max_frame_bytes=1_000,
     )
     reception = Echo()
-    async with meeting(reception, tls=tls) as raw:
+    async with meeting(reception, open_transport=open_transport, tls=tls) as raw:
         peer = trio.SSLStream(raw, context, server_hostname="relay.example", https_compatible=True)
         await peer.send_all(handshake.request)
         opened = None

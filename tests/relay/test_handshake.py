@@ -162,6 +162,14 @@ REFUSED = {
         "headers_too_large",
     ),
     "900 headers": (request(GOOD, *[("X", "y")] * 900), "headers_too_large"),
+    "101 headers, and no Host": (
+        request(without=("Host",)).replace(b"\r\n\r\n", b"\r\nX: y" * 101 + b"\r\n\r\n"),
+        "headers_too_large",
+    ),
+    "101 headers that end in bare line feeds": (
+        request(without=("Host",)).replace(b"\r\n\r\n", b"\nX: y" * 101 + b"\n\n"),
+        "headers_too_large",
+    ),
     # 400: request line
     "HTTP/1.0": (request("GET /ksmp/v3 HTTP/1.0"), "bad_request"),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "bad_request"),
@@ -295,6 +303,31 @@ def test_a_request_that_breaks_off_is_a_bad_one() -> None:
     assert reader.receive(request()[:-10]) is None
     with pytest.raises(HandshakeRefusedError, match="bad_request"):
         reader.receive(b"")
+
+
+LARGE_AND_WRONG = {
+    # a head that is too large, and wrong in another way that its first bytes do not show
+    "by its bytes": (
+        request(X="y" * MAX_HEAD_BYTES).replace(b"Upgrade: websocket", b"Upgrade websocket"),
+        "headers_too_large",
+    ),
+    "by its headers": (
+        request(GOOD, *[("X", "y")] * 900, ("X", "\x00")),
+        "headers_too_large",
+    ),
+    # what is refused at its first byte, whatever follows
+    "after an empty line": (b"\r\n" + request(GOOD, *[("X", "y")] * 900), "bad_request"),
+    "after a control character": (b"\x16" + request(X="y" * MAX_HEAD_BYTES), "bad_request"),
+}
+
+
+@pytest.mark.parametrize(("raw", "code"), LARGE_AND_WRONG.values(), ids=LARGE_AND_WRONG)
+@pytest.mark.parametrize("step", [0, 1, 1_000, 16_000])
+def test_a_head_too_large_and_wrong_gets_the_same_answer_however_it_is_cut(
+    raw: bytes, code: str, step: int
+) -> None:
+    with pytest.raises(HandshakeRefusedError, match=f"^{code}$"):
+        judged(raw, step=step)
 
 
 def test_nothing_at_all_is_no_request() -> None:

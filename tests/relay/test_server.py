@@ -6,11 +6,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from actors.limits import Limits
 from ksmp.codec import MSGPACK
 from ksmp.events import Connected, Error, SendAck
 from ksmp.types import ConnectionId, DeviceId, TimeMs, UserId
 from relay.auth import Authenticator, Identity
-from relay.server import Admission, Server
+from relay.server import Admission, Server, most_admitted
 from relay.transport.http import HandshakeRefusedError
 from tests.actors.fake_transport import FakeTransport
 from tests.actors.peers import ConnectedWorld, sends
@@ -22,8 +23,8 @@ FOREVER_MS = TimeMs(2**52)
 class Relay(ConnectedWorld):
     """A world whose connections come through a server."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, limits: Limits = Limits()) -> None:
+        super().__init__(limits)
         nobody = Authenticator({}, audience="nobody", issuer=None, now_ms=wall_clock)
         self.server = Server(self.surroundings, nobody, lambda: ConnectionId("unused"))
 
@@ -131,3 +132,21 @@ async def test_a_drain_that_is_out_of_time_leaves_the_rest_to_whoever_ends_them(
         nursery.cancel_scope.cancel()
     assert late.is_released
     assert relay.server.connections == 0
+
+
+async def test_whoever_replaces_himself_without_end_has_a_limit_too(
+    autojump_clock: MockClock,
+) -> None:
+    relay = Relay(Limits(connections=2))
+    most = most_admitted(2)
+    async with trio.open_nursery() as nursery:
+        await relay.start(nursery)
+        relay.log.is_held = True  # nobody gets further than into the door
+        for _ in range(most):
+            await relay.arrive(nursery, "alice")
+        assert relay.server.connections == most > 2
+
+        with pytest.raises(HandshakeRefusedError) as refused:
+            await relay.arrive(nursery, "alice")
+        assert refused.value.code == "overloaded"
+        nursery.cancel_scope.cancel()

@@ -108,6 +108,23 @@ def test_nothing_below_the_level_is_written(level):
     assert telemetry.is_debug is (level == "debug")
 
 
+def test_another_level_counts_from_the_moment_it_is_adopted():
+    stream = io.StringIO()
+    telemetry = telemetry_to(stream, "warning")
+
+    for level in ("debug", "error", "info"):
+        telemetry.adopt(level)
+        assert telemetry.is_debug is (level == "debug")
+        for severity in ("debug", "info", "warning", "error"):
+            getattr(telemetry, severity)("bug", error="ValueError")
+
+    assert [line["level"] for line in lines(stream)] == [
+        *("debug", "info", "warning", "error"),
+        "error",
+        *("info", "warning", "error"),
+    ]
+
+
 def test_an_undeclared_field_is_dropped_and_the_rest_is_written():
     stream = io.StringIO()
 
@@ -386,6 +403,8 @@ SAMPLES: Final[dict[str, Field]] = {
     "subprotocol": "ksmpv3.msgpack",
     "host": "::1",
     "path": "/var/lib/ksmp relay/store",
+    "problem": "[server] port must be a number.",
+    "setting": "server.port",
     "library": "py.warnings",
     "severity": "warning",
     "where": "commit",
@@ -414,4 +433,4 @@ def test_only_what_an_operator_configures_may_be_free_text():
     where = {name for fields in EVENTS.values() for name in fields if fields[name] in free}
 
     assert free == {Kind.SETTING}
-    assert where == {"host", "path"}
+    assert where == {"host", "path", "problem"}

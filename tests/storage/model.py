@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ksmp.types import ConversationKey, GlobalInboxSeq, ServerSeq, TimeMs, UserId
+from storage.limits import StoreLimits
 from storage.log import (
     Append,
     Appended,
@@ -21,6 +23,7 @@ from storage.log import (
     OpenInbox,
     Operation,
     Outcome,
+    OverQuota,
     ReadHead,
     ReadMarked,
     ReadPosition,
@@ -37,9 +40,14 @@ class Seen(NamedTuple):
     stored_at: int = 0
 
 
+def stored_bytes(records: Sequence[NewRecord]) -> int:
+    return sum(1 + 32 + len(record.recorded) for record in records)
+
+
 class Model:
     def __init__(self) -> None:
         self.is_full = False
+        self.limits = StoreLimits()
         self.logs: dict[ConversationKey, list[NewRecord]] = {}
         self.inboxes: dict[UserId, list[NewRecord]] = {}
         self.own: dict[tuple[ConversationKey, UserId], Seen] = {}
@@ -96,6 +104,9 @@ class Model:
         }
         if known:
             return KnownKeys(known)
+        refused = self._too_much(append)
+        if refused:
+            return OverQuota(refused)
         if self.is_full:
             return Full()
         self.logs.setdefault(conversation, []).extend(append.records)
@@ -106,6 +117,24 @@ class Model:
                 self.inboxes.setdefault(user, []).append(record)
                 places.setdefault(user, []).append(InboxPlace(self.inbox_head(user), before))
         return Appended(places)
+
+    def _too_much(self, append: Append) -> frozenset[int]:
+        _, low, high = append.conversation
+        most_sent = self.limits.stored_bytes_per_sender or 10**12
+        most_held = self.limits.stored_bytes_per_inbox or 10**12
+        refused: set[int] = set()
+        for index, record in enumerate(append.records):
+            earlier = [one for n, one in enumerate(append.records[:index]) if n not in refused]
+            from_sender = [one for one in [*self.sent(), *earlier] if one.sender == record.sender]
+            held = [[*self.inboxes.get(user, []), *earlier] for user in (low, high)]
+            if stored_bytes([*from_sender, record]) > most_sent or any(
+                stored_bytes([*one, record]) > most_held for one in held
+            ):
+                refused.add(index)
+        return frozenset(refused)
+
+    def sent(self) -> list[NewRecord]:
+        return [record for log in self.logs.values() for record in log]
 
     def _mark(self, mark: MarkRead) -> Outcome:
         conversation, reader = mark.conversation, mark.reader

@@ -186,7 +186,7 @@ def test_store_of_another_format_or_engine_is_refused(tmp_path: Path, row: bytes
     path = make(tmp_path / "store")
     with opened(path) as environment:
         transaction = environment.begin()
-        transaction.put(row, b"\0\2", db=environment.tables[b"meta"])
+        transaction.put(row, b"\0\3", db=environment.tables[b"meta"])
         transaction.commit()
 
     with pytest.raises(StoreIncompatibleError, match="cannot be read by this version"):

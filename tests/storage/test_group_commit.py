@@ -31,7 +31,7 @@ KEY = conversation("ann", "bob")
 class Recorded:
     """A group commit whose every callback is written down."""
 
-    def __init__(self, executor, commit_max_bytes: int = 1 << 20) -> None:
+    def __init__(self, executor, commit_bytes: int = 1 << 20) -> None:
         self.batches: list[list[Operation]] = []
         self.events: list[Any] = []
         self.failures: list[Exception] = []
@@ -43,7 +43,7 @@ class Recorded:
             after_commit=lambda: self.events.append("committed"),
             on_failure=self.failures.append,
             on_bug=self.bugs.append,
-            commit_max_bytes=commit_max_bytes,
+            commit_bytes=commit_bytes,
         )
 
     def transact(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
@@ -108,7 +108,7 @@ def test_one_job_is_submitted_however_many_operations_wait() -> None:
 
 def test_transaction_takes_no_more_than_its_bytes_and_leaves_nothing_behind() -> None:
     executor = SteppedExecutor()
-    log = Recorded(executor, commit_max_bytes=3_000)
+    log = Recorded(executor, commit_bytes=3_000)
     head = base(KEY)
     for n in range(9):
         new = append(KEY, head, [Sent("ann", f"k{n}", bytes(1_000))])
@@ -122,7 +122,7 @@ def test_transaction_takes_no_more_than_its_bytes_and_leaves_nothing_behind() ->
 
 def test_append_larger_than_a_transaction_goes_alone() -> None:
     executor = SteppedExecutor()
-    log = Recorded(executor, commit_max_bytes=3_000)
+    log = Recorded(executor, commit_bytes=3_000)
     log.submit("before")
     large = append(KEY, base(KEY), [Sent("ann", "k", bytes(9_000))])
     log.group_commit.submit(large, lambda outcome: None)
@@ -137,7 +137,7 @@ def test_job_that_starts_between_two_portions_leaves_nobody_waiting() -> None:
     """The wake-up race: at every point where a job may start, everything is settled in the end."""
     for start in range(9):
         executor = SteppedExecutor()
-        log = Recorded(executor, commit_max_bytes=128)
+        log = Recorded(executor, commit_bytes=128)
         for n in range(9):
             log.submit(str(n))
             if n >= start and executor.jobs:
@@ -216,7 +216,7 @@ async def test_on_a_real_thread_each_operation_is_settled_once_and_in_order() ->
     settled: list[int] = []
     threads: set[int] = set()
     everything = trio.Event()
-    log = Recorded(executor, commit_max_bytes=1_000)
+    log = Recorded(executor, commit_bytes=1_000)
 
     def submit(n: int) -> None:
         def settle(outcome: Outcome) -> None:

@@ -10,6 +10,7 @@ from storage.environment import ENGINE, META_ENGINE, META_EPOCH, META_FORMAT
 from storage.keys import (
     TABLES,
     ConversationNumbers,
+    InboxState,
     IndexKey,
     KeyRow,
     Mark,
@@ -18,6 +19,7 @@ from storage.keys import (
     index_keys,
     pack_conversation,
     pack_head,
+    pack_inbox_state,
     pack_key_row,
     pack_marks,
     pack_number,
@@ -25,9 +27,11 @@ from storage.keys import (
     pack_record,
     pack_side,
     parse_conversation_name,
+    record_bytes,
     side_of,
     unpack_conversation,
     unpack_head,
+    unpack_inbox_state,
     unpack_index_key,
     unpack_key_row,
     unpack_marks,
@@ -55,6 +59,12 @@ KEY = ConversationKey(ConversationId("c"), UserId("ann"), UserId("bob"))
         (pack_conversation(1, 2, 3), ONE + TWO + THREE, unpack_conversation, (1, 2, 3)),
         (conversation_name(KEY), "6300616e6e00626f62", parse_conversation_name, KEY),
         (pack_head(3, CHAIN), THREE + CHAIN.hex(), unpack_head, (3, CHAIN)),
+        (
+            pack_inbox_state(3, 1, 2, 1),
+            THREE + ONE + TWO + ONE,
+            unpack_inbox_state,
+            InboxState(3, 1, 2, 1),
+        ),
         (pack_record(CHAIN, b"\x8b"), "01" + CHAIN.hex() + "8b", unpack_record, (CHAIN, b"\x8b")),
         (
             pack_key_row(1, 2, CHAIN, DIGEST),
@@ -79,6 +89,12 @@ KEY = ConversationKey(ConversationId("c"), UserId("ann"), UserId("bob"))
 def test_layout_is_the_documented_one_and_reads_back(packed, expected, unpack, meaning) -> None:
     assert packed.hex() == expected
     assert unpack(packed) == meaning
+
+
+def test_what_a_record_counts_for_is_the_length_of_its_row() -> None:
+    recorded = b"\x8b" * 300
+
+    assert record_bytes(recorded) == len(pack_record(CHAIN, recorded))
 
 
 def test_record_of_another_version_is_not_misread() -> None:
@@ -124,18 +140,22 @@ def test_whole_store_has_exactly_the_documented_rows(tmp_path) -> None:
 
     at = record.server_received_at_ms.to_bytes(8, "big")
     one, two = bytes.fromhex(ONE), bytes.fromhex(TWO)
+    size = (1 + 32 + len(recorded)).to_bytes(8, "big")
     assert stored == {
         b"meta": [
             (META_ENGINE, ENGINE),
             (META_EPOCH, b"epoch-of-the-tests"),
-            (META_FORMAT, b"\0\1"),
+            (META_FORMAT, b"\0\2"),
         ],
         b"users": [(b"ann", one), (b"bob", two)],
         b"user_names": [(one, b"ann"), (two, b"bob")],
         b"conversations": [(b"c\0ann\0bob", one + one + two)],
         b"conversation_names": [(one, b"c\0ann\0bob")],
         b"heads": [(one, one + chain)],
-        b"inboxes": [(one, one + bytes(8)), (two, one + bytes(8))],
+        b"inboxes": [
+            (one, one + bytes(8) + size + bytes(8)),
+            (two, one + bytes(8) + size + size),
+        ],
         b"log": [(one + one, b"\1" + chain + recorded)],
         b"inbox": [(one + one, one + one), (two + one, one + one)],
         b"keys": [(one + b"\1k", one + at + chain + record.payload_digest)],

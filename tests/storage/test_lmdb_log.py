@@ -12,7 +12,7 @@ import trio.testing
 from ksmp.types import GlobalInboxSeq, UserId
 from storage.environment import Environment
 from storage.errors import StorageError, StoreCorruptError
-from storage.keys import pack_number, pack_pair
+from storage.keys import pack_inbox_state, pack_number, pack_pair
 from storage.lmdb_log import LmdbLog
 from storage.log import Appended, Outcome, ReadState
 from tests.storage.world import (
@@ -125,7 +125,7 @@ async def test_cursor_below_what_retention_removed_is_told_so(environment: Envir
     inboxes, inbox = environment.tables[b"inboxes"], environment.tables[b"inbox"]
     for number in range(1, 5):
         transaction.delete(pack_pair(2, number), db=inbox)
-    transaction.put(b"\0" * 7 + b"\2", pack_pair(9, 4), db=inboxes)
+    transaction.put(pack_number(2), pack_inbox_state(9, 4, 0, 0), db=inboxes)
     transaction.commit()
 
     page = await log_on(environment).page(BOB, seq(1), FAR, 10**6)

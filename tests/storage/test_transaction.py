@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ksmp.types import GlobalInboxSeq, ServerSeq, TimeMs, UserId
 from storage.environment import Environment
+from storage.limits import DEFAULT_MIN_FREE_BYTES, StoreLimits
 from storage.log import (
     Appended,
     ConversationHead,
@@ -32,7 +33,7 @@ from storage.log import (
     SequenceConflict,
 )
 from storage.reader import Reader
-from storage.transaction import DEFAULT_MIN_FREE_BYTES, Writer
+from storage.transaction import Writer
 from storage.verify import verify
 from tests.storage.model import Model
 from tests.storage.world import (
@@ -303,6 +304,10 @@ def test_commit_adds_no_more_pages_than_were_reserved_for_it(tmp_path: Path, see
 CONVERSATIONS = [ANN_BOB, ANN_CARL, ANN_ANN, conversation("bob", "ann", "d")]
 
 
+SIZED = {name: b"x" * 100 * place for place, name in enumerate("abcdefgh", 1)}
+"""What is sent with a key: always the same, and one is larger than another."""
+
+
 @st.composite
 def wishes(draw: st.DrawFn) -> tuple:
     """What to do next; resolved against the model, which knows the heads."""
@@ -328,7 +333,7 @@ def resolve(model: Model, wish: tuple, at: int) -> Operation:
             head = model.head(key)
             if is_stale:
                 head = ConversationHead(ServerSeq(max(0, head.server_seq - 1)), head.chain)
-            return append(key, head, [Sent(sender, name) for sender, name in sends])
+            return append(key, head, [Sent(sender, name, SIZED[name]) for sender, name in sends])
         case ("mark", key, who, seq, private):
             return mark(key, who, seq, private=private, at=at)
         case ("head", key, _):
@@ -358,16 +363,23 @@ def agree(model: Model, environment: Environment) -> None:
             assert set(found.states) == model.read_states(owner, stored_from)
 
 
+QUOTAS = [0, 0, 250, 1_000, 2_500]
+"""Of bytes; a record of `wishes` takes about 300 to 1,000."""
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     batches=st.lists(
         st.tuples(st.lists(wishes(), min_size=1, max_size=8), st.integers(0, 9)),
         min_size=1,
         max_size=6,
-    )
+    ),
+    quotas=st.tuples(st.sampled_from(QUOTAS), st.sampled_from(QUOTAS)),
 )
-def test_any_batches_have_the_outcomes_of_the_model(batches: list) -> None:
+def test_any_batches_have_the_outcomes_of_the_model(batches: list, quotas: tuple) -> None:
     model = Model()
+    per_sender, per_inbox = quotas
+    model.limits = StoreLimits(stored_bytes_per_sender=per_sender, stored_bytes_per_inbox=per_inbox)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "store"
         at = 0
@@ -382,7 +394,7 @@ def test_any_batches_have_the_outcomes_of_the_model(batches: list) -> None:
                     operations.append(resolve(model, wish, at))
                     expected.append(model.decide(operations[-1]))
 
-                outcomes = Writer(environment, free_bytes).transact(operations)
+                outcomes = Writer(environment, free_bytes, model.limits).transact(operations)
 
                 assert outcomes == expected
                 agree(model, environment)

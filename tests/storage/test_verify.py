@@ -11,7 +11,17 @@ import pytest
 
 from storage.directory import DATA_FILE
 from storage.environment import Tables
-from storage.keys import IndexKey, Mark, Marks, pack_head, pack_marks, pack_number, pack_pair
+from storage.keys import (
+    IndexKey,
+    Mark,
+    Marks,
+    pack_head,
+    pack_inbox_state,
+    pack_marks,
+    pack_number,
+    pack_pair,
+    unpack_inbox_state,
+)
 from storage.snapshot import MAX_PROBLEMS, Snapshot
 from storage.verify import verify
 from tests.storage.world import Sent, append, base, conversation, mark, opened, writer
@@ -96,6 +106,21 @@ def both(*parts: Damage) -> Damage:
     return lambda txn, tables: [part(txn, tables) for part in parts]
 
 
+def inbox_state(user: bytes, **numbers: int) -> Damage:
+    """Other numbers in the state of an inbox."""
+
+    def do(txn: Transaction, tables: Tables) -> None:
+        row = txn.get(user, bytes(32), db=tables[b"inboxes"])
+        state = unpack_inbox_state(row)._replace(**numbers)
+        txn.put(user, pack_inbox_state(*state), db=tables[b"inboxes"])
+
+    return do
+
+
+def head_row(user: bytes, head: int, truncated_through: int) -> Damage:
+    return inbox_state(user, global_inbox_seq=head, truncated_through=truncated_through)
+
+
 def empty(table: bytes, prefix: bytes) -> Damage:
     def do(txn: Transaction, tables: Tables) -> None:
         cursor = txn.cursor(tables[table])
@@ -167,29 +192,51 @@ def test_whole_store_is_found_whole_and_counted(tmp_path: Path) -> None:
         (
             both(
                 put(b"inbox", pack_pair(2, 4), pack_pair(1, 4)),
-                put(b"inboxes", pack_number(2), pack_pair(4, 0)),
+                head_row(pack_number(2), 4, 0),
             ),
             "inbox 2: row 4 is record 4 of conversation 1",
         ),
         (
             both(
                 delete(b"inbox", pack_pair(1, 4)),
-                put(b"inboxes", pack_number(1), pack_pair(3, 0)),
+                head_row(pack_number(1), 3, 0),
             ),
             "inbox 1: it has records of 1 conversations, not 2",
         ),
         (
             both(
                 delete(b"inbox", pack_pair(2, 3)),
-                put(b"inboxes", pack_number(2), pack_pair(2, 0)),
+                head_row(pack_number(2), 2, 0),
             ),
             "inbox 2: it ends with record 2 of conversation 1",
         ),
         (empty(b"inbox", pack_number(2)), "inbox 2: it is empty, but its user takes part"),
         (delete(b"inboxes", pack_number(2)), "inbox 2: it has rows but no head row"),
-        (put(b"inboxes", pack_number(2), pack_pair(2, 0)), "inbox 2: its head is 2, but its last"),
-        (put(b"inboxes", pack_number(2), pack_pair(3, 1)), "inbox 2: row 2 is missing"),
-        (put(b"inboxes", UNKNOWN, pack_pair(3, 0)), "inbox 9: its head is 3, but it has no row"),
+        (
+            head_row(pack_number(2), 2, 0),
+            "inbox 2: its head is 2, but its last",
+        ),
+        (
+            head_row(pack_number(2), 3, 1),
+            "inbox 2: row 2 is missing",
+        ),
+        (
+            head_row(UNKNOWN, 3, 0),
+            "inbox 9: its head is 3, but it has no row",
+        ),
+        # what quotas count
+        (
+            inbox_state(pack_number(1), inbox_bytes=7),
+            "inbox 1: what quotas count is 7 bytes in it, not 1060",
+        ),
+        (
+            inbox_state(pack_number(1), sent_bytes=8),
+            "inbox 1: what quotas count is 8 bytes sent, not 798",
+        ),
+        (
+            inbox_state(pack_number(2), sent_bytes=9),
+            "inbox 2: what quotas count is 9 bytes sent, not 262",
+        ),
         # names
         (delete(b"users", BOB_NAME), "user 2: its number and its name do not agree"),
         (put(b"users", b"other", pack_number(2)), "users: there are not as many names as numbers"),

@@ -1,4 +1,5 @@
-"""One relay process for all tests that do not need their own, and people nobody else uses."""
+"""One relay process of each transport for all tests that do not need their own; people nobody
+else uses."""
 
 from __future__ import annotations
 
@@ -29,10 +30,19 @@ def key_set(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", params=["websockets", "trio-websocket"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """The name of each transport, so that every test of a relay is one of both."""
+    chosen: str = request.param
+    return chosen
+
+
 @pytest.fixture(scope="session")
-def shared_relay(key_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
-    """A relay with default settings, for all tests."""
-    settings = {"KSMP_AUTH__JWKS_FILE": str(key_set)}
+def shared_relay(
+    key_set: Path, transport: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RelayProcess]:
+    """A relay with default settings but for the transport, for all tests."""
+    settings = {"KSMP_AUTH__JWKS_FILE": str(key_set), "KSMP_SERVER__WEBSOCKET": transport}
     with RelayProcess(tmp_path_factory.mktemp("relay"), settings) as relay:
         yield relay
         assert relay.terminate() == 0
@@ -47,16 +57,17 @@ def relay(shared_relay: RelayProcess) -> Iterator[RelayProcess]:
 
 
 @pytest.fixture
-def start(issuer: Issuer, key_set: Path, tmp_path: Path) -> Iterator[StartRelay]:
+def start(issuer: Issuer, key_set: Path, transport: str, tmp_path: Path) -> Iterator[StartRelay]:
     """A function that starts a relay of the test's own; its arguments are settings."""
     with ExitStack() as stack:
 
         def start(**settings: object) -> Clients:
             directory = tmp_path / fresh("relay")
             directory.mkdir()
-            environment = {"KSMP_AUTH__JWKS_FILE": str(key_set)} | {
-                f"KSMP_{name.upper()}": str(value) for name, value in settings.items()
-            }
+            environment = {
+                "KSMP_AUTH__JWKS_FILE": str(key_set),
+                "KSMP_SERVER__WEBSOCKET": transport,
+            } | {f"KSMP_{name.upper()}": str(value) for name, value in settings.items()}
             return Clients(issuer, stack.enter_context(RelayProcess(directory, environment)))
 
         yield start

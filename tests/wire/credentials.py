@@ -7,7 +7,6 @@ must be refused.
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import time
 from pathlib import Path
@@ -25,12 +24,11 @@ TTL_SECONDS: Final = 3600
 
 
 class Issuer:
-    """An issuer of JWTs with one Ed25519 and one P-256 key, and a third key that nobody trusts."""
+    """An issuer of JWTs with one Ed25519 and one P-256 key."""
 
     def __init__(self) -> None:
         self._ed25519 = ed25519.Ed25519PrivateKey.generate()
         self._p256 = ec.generate_private_key(ec.SECP256R1())
-        self._stranger = ed25519.Ed25519PrivateKey.generate()
 
     def write_key_set(self, path: Path) -> None:
         """Write the public keys as a JWK set, as an operator would hand it to the relay."""
@@ -68,25 +66,17 @@ class Issuer:
     def sign_es256(self, claims: Claims) -> str:
         """These claims signed with the P-256 key."""
         signing_input = _signing_input({"alg": "ES256", "kid": "ec"}, claims)
-        signature = self._p256.sign(signing_input.encode(), ec.ECDSA(SHA256()))
+        return _compact(signing_input, self.signature_es256(signing_input.encode()))
+
+    def signature(self, signing_input: bytes) -> bytes:
+        """The Ed25519 key's signature of whatever it is."""
+        return self._ed25519.sign(signing_input)
+
+    def signature_es256(self, signing_input: bytes) -> bytes:
+        """The P-256 key's signature, as a JWS has it: two integers of 32 bytes."""
+        signature = self._p256.sign(signing_input, ec.ECDSA(SHA256()))
         r, s = utils.decode_dss_signature(signature)
-        return _compact(signing_input, r.to_bytes(32, "big") + s.to_bytes(32, "big"))
-
-    def sign_as_stranger(self, claims: Claims) -> str:
-        """These claims under a trusted key's name, signed with a key that is not that one."""
-        signing_input = _signing_input({"alg": "EdDSA", "kid": "ed"}, claims)
-        return _compact(signing_input, self._stranger.sign(signing_input.encode()))
-
-    def sign_hs256_with_public_key(self, claims: Claims) -> str:
-        """The classic confusion: an HMAC whose secret is the public key."""
-        signing_input = _signing_input({"alg": "HS256", "kid": "ed"}, claims)
-        digest = hmac.digest(self.public_bytes(), signing_input.encode(), "sha256")
-        return _compact(signing_input, digest)
-
-
-def unsigned(claims: Claims) -> str:
-    """A token that says it needs no signature."""
-    return _compact(_signing_input({"alg": "none", "kid": "ed"}, claims), b"")
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def claims_of(token: str) -> Claims:

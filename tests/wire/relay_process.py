@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -28,16 +28,22 @@ POLL_SECONDS: Final = 0.01
 class RelayProcess:
     """One data directory, and the process that serves it while started.
 
-    `settings` are environment variables (`KSMP_LIMITS__SENDS_BURST` …). What the process prints
-    is kept over restarts and read with `output`.
+    `settings` are environment variables (`KSMP_LIMITS__SENDS_BURST` …), `options` are more words
+    for `serve`. What the process prints is kept over restarts and read with `output`.
     """
 
-    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.directory = directory
         self.data_directory = directory / "data"
         self.host = ""
         self.port = 0
         self._settings = dict(settings or {})
+        self._options = tuple(options)
         self._ports_file = directory / "ports.json"
         self._stdout = directory / "stdout"
         self._stderr = directory / "stderr"
@@ -66,6 +72,11 @@ class RelayProcess:
         return f"ws://{self.host}:{self.port}/ksmp/v3"
 
     @property
+    def stderr_path(self) -> Path:
+        """The file that standard error goes to, over restarts."""
+        return self._stderr
+
+    @property
     def is_running(self) -> bool:
         """Whether the process has been started and has not ended."""
         return self._process is not None and self._process.poll() is None
@@ -76,7 +87,7 @@ class RelayProcess:
         self._settings.update(settings or {})
         self._ports_file.unlink(missing_ok=True)
         ports = ("--port", "0", "--ports-file", str(self._ports_file))
-        arguments = (*self._data_arguments(), *ports)
+        arguments = (*self._data_arguments(), *ports, *self._options)
         with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [*PROGRAM, "serve", *arguments],
@@ -98,10 +109,14 @@ class RelayProcess:
             self._process.kill()
             self._process.wait(STOP_SECONDS)
 
+    def signal(self, number: int) -> None:
+        """Send a signal and return at once."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def signal_terminate(self) -> None:
         """Send SIGTERM and return at once."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
 
     def wait(self) -> int:
         """The exit code, once the process has ended by itself."""
@@ -132,7 +147,13 @@ class RelayProcess:
 
     def run(self, command: str, *arguments: str) -> bytes:
         """The standard output of a command of the program that must succeed."""
-        finished = subprocess.run(
+        finished = self.attempt(command, *arguments)
+        assert finished.returncode == 0, finished.stderr.decode(errors="replace")
+        return finished.stdout
+
+    def attempt(self, command: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """What becomes of a command of the program, whatever that is."""
+        return subprocess.run(
             [*PROGRAM, command, *arguments],
             cwd=REPOSITORY,
             env=self._environment(),
@@ -141,8 +162,6 @@ class RelayProcess:
             timeout=START_SECONDS,
             check=False,
         )
-        assert finished.returncode == 0, finished.stderr.decode(errors="replace")
-        return finished.stdout
 
     def new_epoch(self) -> None:
         """Give the store a new epoch, as after a restore; the process must not run."""

@@ -9,7 +9,7 @@ import pytest
 from tests.wire.clients import Peer
 from tests.wire.codecs import Codec, Event
 from tests.wire.connecting import Clients, StartRelay
-from tests.wire.messages import ack_read, envelope, fresh
+from tests.wire.messages import ack_read, envelope
 
 pytestmark = pytest.mark.trio
 
@@ -169,34 +169,3 @@ async def test_reads_survive_a_restart_and_a_crash(start: StartRelay) -> None:
     own.relay.restart()
     async with own.connect("bob") as reader:
         assert (await _mark(reader, "alice", 1))["serverSeq"] == 3
-
-
-async def test_nothing_that_cannot_be_read_is_acknowledged(
-    client: Clients, codec: Codec, pair: Pair
-) -> None:
-    alice, bob = pair
-    await _fill(client, pair)
-    eve = fresh("eve")
-    async with client.connect(eve, codec) as outsider, client.connect(bob, codec) as reader:
-        answers = [
-            await _refusal(reader, ack_read(TALK, alice, 6)),
-            await _refusal(reader, ack_read(TALK, alice, 2**53 - 1)),
-            await _refusal(reader, ack_read(TALK, "nobody", 1)),
-            await _refusal(reader, ack_read(TALK, bob, 1)),
-            # Another pair's conversation answers an outsider like one that does not exist.
-            await _refusal(outsider, ack_read(TALK, alice, 1)),
-            await _refusal(outsider, ack_read(TALK, bob, 1)),
-            await _refusal(outsider, ack_read(TALK, "nobody", 1)),
-        ]
-        unknown = await _refusal(outsider, ack_read("unknown", alice, 1))
-        assert unknown["about"] == {"type": "ksmpv3.ack.read", "conversationId": "unknown"}
-    error = answers[0]
-    assert list(error) == ["type", "code", "message", "retryable", "action", "about"]
-    assert (error["code"], error["retryable"], error["action"]) == ("invalid_seq", False, "fix")
-    assert error["about"] == {"type": "ksmpv3.ack.read", "conversationId": TALK}
-    assert all(answer == error for answer in answers)
-
-
-async def _refusal(peer: Peer, event: Event) -> Event:
-    await peer.tell(event)
-    return await peer.error()

@@ -66,49 +66,6 @@ async def test_resume_in_the_relays_epoch_is_good(client: Clients, codec: Codec)
         assert len(await peer.resume(0, epoch=peer.connected["epoch"])) == 1
 
 
-async def test_second_resume_is_refused_and_the_stream_goes_on(
-    client: Clients, codec: Codec
-) -> None:
-    user = fresh("user")
-    async with client.connect(user, codec) as peer:
-        await peer.resume(0)
-        for again in (resume(0), resume(None), resume(999), resume(0, epoch="other")):
-            await peer.tell(again)
-            error = await peer.error()
-            assert list(error) == ["type", "code", "message", "retryable", "action", "about"]
-            assert (error["code"], error["retryable"]) == ("already_resumed", False)
-            assert (error["action"], error["about"]) == ("fix", {"type": "ksmpv3.resume"})
-        await peer.send(envelope(user, user))
-        assert len(await peer.frames(1)) == 1
-
-
-async def test_cursor_above_the_head_is_refused_and_another_may_follow(
-    client: Clients, codec: Codec, pair: Pair
-) -> None:
-    frames = await _fill(client, pair, 2)
-    head = frames[-1]["globalInboxSeq"]
-    async with client.connect(pair[1], codec) as peer:
-        for cursor in (head + 1, 2**53 - 1):
-            await peer.tell(resume(cursor))
-            _assert_resync(await peer.error(), "cursor_ahead", {"headGlobalInboxSeq": head})
-        assert await peer.before_pong() == []
-        assert len(await peer.resume(0)) == 3
-
-
-async def test_other_epoch_is_refused_before_the_cursor_is_looked_at(
-    client: Clients, codec: Codec, pair: Pair
-) -> None:
-    frames = await _fill(client, pair, 2)
-    head = frames[-1]["globalInboxSeq"]
-    async with client.connect(pair[1], codec) as peer:
-        expected = {"epoch": peer.connected["epoch"], "headGlobalInboxSeq": head}
-        for cursor in (0, head, head + 1):
-            await peer.tell(resume(cursor, epoch="another-epoch"))
-            _assert_resync(await peer.error(), "epoch_changed", expected)
-        assert await peer.before_pong() == []
-        assert len(await peer.resume(0, epoch=expected["epoch"])) == 3
-
-
 def _assert_resync(error: Event, code: str, hints: Event) -> None:
     fixed = ["type", "code", "message", "retryable", "action", "about"]
     assert list(error) == fixed + list(hints)

@@ -10,7 +10,7 @@ import trio
 from tests.wire.codecs import JSON, Codec, Event
 from tests.wire.connecting import Clients, StartRelay
 from tests.wire.credentials import claims_of
-from tests.wire.messages import envelope, fresh, ping
+from tests.wire.messages import fresh, ping
 from tests.wire.raw import PING, PONG, TEXT, frame
 
 
@@ -80,53 +80,6 @@ async def test_refreshed_connection_outlives_its_first_token(client: Clients, co
         assert list(answer) == ["type", "tokenExpiresAtMs"]
         await trio.sleep(expires + 0.5 - time.time())
         assert await peer.before_pong() == []
-
-
-@pytest.mark.trio
-async def test_refresh_narrows_whom_one_may_write_to(client: Clients) -> None:
-    user = fresh("user")
-    async with client.connect(user) as peer:
-        await peer.send(envelope(user, "bob"))
-        narrower = client.issuer.token(user, peers=["carol"])
-        await peer.tell({"type": "ksmpv3.auth", "token": narrower})
-        assert (await peer.receive())["type"] == "ksmpv3.auth.ok"
-        answer = (await peer.answer_to(envelope(user, "bob"))).event
-        assert answer["code"] == "forbidden_recipient"
-
-
-@pytest.mark.trio
-@pytest.mark.parametrize("fault", ["device", "user", "expired", "signature", "garbage", "empty"])
-async def test_bad_refresh_ends_the_connection(fault: str, client: Clients, codec: Codec) -> None:
-    user = fresh("user")
-    issuer = client.issuer
-    token = {
-        "device": issuer.token(user, "tablet"),
-        "user": issuer.token(fresh("user")),
-        "expired": issuer.token(user, exp=int(time.time()) - 3600),
-        "signature": issuer.sign_as_stranger(issuer.claims(user)),
-        "garbage": "garbage",
-        "empty": "",
-    }[fault]
-    async with client.connect(user, codec) as peer:
-        await peer.tell({"type": "ksmpv3.auth", "token": token})
-        assert await peer.close_code() == 4401
-        (error,) = peer.kept()
-        assert error.pop("about", {"type": "ksmpv3.auth"}) == {"type": "ksmpv3.auth"}
-        assert_notice(error, "unauthenticated", "reauthenticate", retryable=False)
-
-
-@pytest.mark.trio
-async def test_second_refresh_within_ten_seconds_is_not_accepted(client: Clients) -> None:
-    user = fresh("user")
-    async with client.connect(user) as peer:
-        refresh = {"type": "ksmpv3.auth", "token": client.issuer.token(user)}
-        await peer.tell(refresh)
-        assert (await peer.receive())["type"] == "ksmpv3.auth.ok"
-        await peer.tell(refresh)
-        error = await peer.error()
-        assert error["code"] in ("rate_limited", "unauthenticated")
-        if error["code"] == "unauthenticated":
-            assert await peer.close_code() == 4401
 
 
 KEEPALIVE_SECONDS = 0.4
