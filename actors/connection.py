@@ -18,6 +18,7 @@ from typing import Final
 import trio
 
 from actors.alarms import Alarm
+from actors.deadlines import Deadlines, Due
 from actors.delivery import Delivery, Need
 from actors.failures import describe
 from actors.inboxes import Inbox
@@ -26,20 +27,12 @@ from actors.session import Session
 from actors.surroundings import CLOCK_SKEW_SECONDS, Identity, Surroundings
 from actors.telemetry import Hashed, hashed, hashed_conversation
 from actors.transport import PeerGoneError, SlowPeerError, Transport
+from actors.welcome import welcome
 from ksmp.codec import Codec
 from ksmp.errors import error
-from ksmp.events import (
-    Connected,
-    Error,
-    Read,
-    SendAck,
-    ServerEvent,
-)
-from ksmp.events import Limits as ClientLimits
-from ksmp.types import PROTOCOL, ConnectionId, DeviceId
+from ksmp.events import Error, Read, SendAck, ServerEvent
+from ksmp.types import ConnectionId, DeviceId
 from storage.log import InboxPlace, NewRecord
-
-EXTENSIONS: Final = ("auth", "chain", "read", "resume.complete")
 
 REPLACED_RETRY_MS: Final = 60_000
 CLOSING_SECONDS: Final = 1.0
@@ -82,12 +75,11 @@ class Connection:
         self._session = Session(
             self, identity, codec, transport, inbox, self._delivery, surroundings
         )
-        self._expires_at = now + self._seconds_to_expiry()
+        self._deadlines = Deadlines(now + self._seconds_to_expiry(), self._limits.keepalive_seconds)
         self._unanswered = 0
         self._unanswered_bytes = 0
         self._reading_since: float = now  # the clock of silence stands while not reading
         self._room: trio.Event | None = None  # set when reading may go on
-        self._pinged_after = -1.0
         self._alarm: Alarm | None = None
         self._reading = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
@@ -146,7 +138,7 @@ class Connection:
 
     def _open(self) -> None:
         now = trio.current_time()
-        self.send(self._connected())
+        self.send(welcome(self._id, self.identity, self._inbox, self._around))
         self._alarm = self._around.alarms.set(self._ring(now) or now, self._ring)
         self._around.inboxes.admit(self._inbox, self)
         self.deliver()
@@ -155,30 +147,6 @@ class Connection:
         )
         if self._is_revoked:
             self.revoke()
-
-    def _connected(self) -> Connected:
-        limits = self._limits
-        return Connected(
-            PROTOCOL,
-            self._session.identity.user,
-            self._session.identity.device,
-            self._id,
-            self._around.wall_clock(),
-            self._around.log.epoch,
-            self._inbox.head,
-            self._inbox.truncated_through,
-            int(limits.keepalive_seconds * 1_000),
-            self._session.identity.expires_at_ms,
-            EXTENSIONS,
-            ClientLimits(
-                limits.max_ciphertext_bytes,
-                limits.max_frame_bytes,
-                limits.unacked_sends,
-                limits.sends_per_second,
-                limits.sends_burst,
-                None,
-            ),
-        )
 
     async def _receive(self) -> None:
         """Read until the peer has gone, or `close` cancels this.
@@ -372,34 +340,27 @@ class Connection:
     def live_until_expiry(self) -> None:
         """The identity has been refreshed: its expiry is another."""
         now = trio.current_time()
-        self._expires_at = now + self._seconds_to_expiry()
+        self._deadlines.expires_at = now + self._seconds_to_expiry()
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = self._around.alarms.set(self._ring(now) or now, self._ring)
 
     def _ring(self, now: float) -> float | None:
-        """What time asks for: an expired token, a silent line. Returns when to look again."""
+        """Do what time asks for. Returns when to look again."""
         if self._close_code is not None:
             return None
-        if now >= self._expires_at:
-            self.close(4401, error("token_expired"))
-            return None
-        return min(self._expires_at, self._keep_alive(now))
-
-    def _keep_alive(self, now: float) -> float:
-        keepalive = self._limits.keepalive_seconds
-        if self._room is not None:  # the silence is ours
-            return now + keepalive
-        heard = max(self._transport.last_heard, self._reading_since)
-        if now >= heard + 2 * keepalive:
-            self.close(4408)
-        elif now < heard + keepalive:
-            return heard + keepalive
-        elif self._pinged_after != heard:
-            self._pinged_after = heard
-            self._transport.ping()
-            self.deliver()
-        return heard + 2 * keepalive
+        is_listening = self._room is None
+        heard = max(self._transport.last_heard, self._reading_since) if is_listening else None
+        due, again_at = self._deadlines.look(now, heard)
+        match due:
+            case Due.EXPIRY:
+                self.close(4401, error("token_expired"))
+            case Due.SILENCE:
+                self.close(4408)
+            case Due.PING:
+                self._transport.ping()
+                self.deliver()
+        return again_at
 
     # ── what is said about it ────────────────────────────────────────────────────────────────
 

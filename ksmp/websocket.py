@@ -3,9 +3,11 @@
 Bytes from the peer go in, whole messages come out; bytes for the peer pile up in `outgoing`.
 No sockets, no clocks: the caller says what time it is.
 
-    ClientHandshake ──► ClientFraming ◄── frames ──► ServerFraming
-      the upgrade,        masks what                   made once the relay has accepted the
-      client's side       it sends                     upgrade; sends unmasked
+    ClientFraming ◄── frames ──► ServerFraming
+      masks what                   sends unmasked
+      it sends
+
+Both are made once the relay has accepted the upgrade, the client's by `ksmp.upgrade`.
 
 What breaks the rules closes the connection with the code it earns, and what was complete before
 it in the same read is still delivered:
@@ -22,18 +24,11 @@ time, and nothing else passes there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
 from struct import Struct
 from typing import Final
 
-from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidHandshake, WebSocketException
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Response
 from websockets.protocol import Protocol, Side, State
-from websockets.streams import StreamReader
-from websockets.typing import Subprotocol
-from websockets.uri import WebSocketURI
 
 try:
     from websockets.speedups import apply_mask
@@ -55,8 +50,8 @@ _header_of_16_bits = Struct("!BBH").pack
 _header_of_64_bits = Struct("!BBQ").pack
 
 # At debug the core logs what it receives. This logger is in no tree where one could turn it on.
-_SILENT: Final = logging.Logger("ksmp.websocket")  # noqa: LOG001
-_SILENT.disabled = True
+SILENT: Final = logging.Logger("ksmp.websocket")  # noqa: LOG001
+SILENT.disabled = True
 
 
 def frame_header(is_text: bool, length: int) -> bytes:
@@ -154,7 +149,7 @@ class Framing:
 
     def note_control(self, now: float) -> bool:
         """Count an event of the application with the control frames; False for one too many."""
-        return self._core.admits_control(now)
+        return self._core.controls.admits(now)
 
     def close(self, code: int, reason: str = "") -> None:
         """Put a close frame into `outgoing`. After a close by either side this changes nothing."""
@@ -233,14 +228,35 @@ class ClientFraming(Framing):
             self._send(message)
 
 
+class ControlWindow:
+    """Counts control frames: no more than so many within any second."""
+
+    __slots__ = ("_allowed", "_times")
+
+    def __init__(self, allowed: int | None) -> None:
+        """None allows as many as come."""
+        self._allowed = allowed
+        self._times: list[float] = []  # as many as are allowed, at most
+
+    def admits(self, now: float) -> bool:
+        """Count one; False where it is one too many."""
+        if self._allowed is None:
+            return True
+        times = self._times
+        while times and times[0] <= now - CONTROL_WINDOW_SECONDS:
+            del times[0]
+        if len(times) >= self._allowed:
+            return False
+        times.append(now)
+        return True
+
+
 class _Core(Protocol):
     """The library's state machine, with this protocol's limits judged before it acts on a frame."""
 
     # The library's own attributes are as many as Python keeps compactly; with ours in the same
     # dictionary, every connection would cost a KiB more.
     __slots__ = (
-        "_control_times",
-        "_controls_allowed",
         "_fragments",
         "_fragments_bytes",
         "_is_mid_frame",
@@ -249,6 +265,7 @@ class _Core(Protocol):
         "_messages",
         "_now",
         "_opcode",
+        "controls",
         "has_failed",
     )
 
@@ -263,14 +280,13 @@ class _Core(Protocol):
         # The core would count a control frame against what is left for the message it interrupts,
         # so the limit on each frame is kept here, and there is none on the message.
         super().__init__(
-            side, max_size=(None, max(max_frame_bytes, MAX_CONTROL_PAYLOAD)), logger=_SILENT
+            side, max_size=(None, max(max_frame_bytes, MAX_CONTROL_PAYLOAD)), logger=SILENT
         )
         self.has_failed = False
         self._opcode = Opcode.TEXT if is_text else Opcode.BINARY
         self._max_frame_bytes = max_frame_bytes
         self._max_fragments = max_fragments
-        self._controls_allowed = control_frames_per_second
-        self._control_times: list[float] = []  # as many as are allowed, at most
+        self.controls = ControlWindow(control_frames_per_second)
         self._now = 0.0
         self._is_mid_frame = False
         self._fragments: list[bytes] = []
@@ -299,18 +315,6 @@ class _Core(Protocol):
         self.reader.discard()
         self._fragments.clear()
 
-    def admits_control(self, now: float) -> bool:
-        """Count a control frame; whether there were no more than allowed within a second."""
-        if self._controls_allowed is None:
-            return True
-        times = self._control_times
-        while times and times[0] <= now - CONTROL_WINDOW_SECONDS:
-            del times[0]
-        if len(times) >= self._controls_allowed:
-            return False
-        times.append(now)
-        return True
-
     def recv_frame(self, frame: Frame) -> None:
         """Act on one well-formed frame. Called by the parser, once for each."""
         self._is_mid_frame = bool(self.reader.buffer)
@@ -322,7 +326,7 @@ class _Core(Protocol):
         elif self._state is not State.OPEN:
             return  # after our close only the peer's close counts
         elif frame.opcode is Opcode.PING or frame.opcode is Opcode.PONG:
-            if self.admits_control(self._now):
+            if self.controls.admits(self._now):
                 super().recv_frame(frame)
             else:
                 self.fail(FLOODING)
@@ -358,82 +362,3 @@ class _Core(Protocol):
             self._fragments_bytes = 0
             room = self._max_frame_bytes
         self.max_fragment_size = max(room, MAX_CONTROL_PAYLOAD)
-
-
-# ── the client's side of the upgrade ─────────────────────────────────────────────────────────
-
-
-class UpgradeRefusedError(Exception):
-    """The server did not accept the upgrade.
-
-    `status` is 0 where it did not even answer with HTTP; `body` is what it answered.
-    """
-
-    def __init__(self, status: int, body: bytes = b"") -> None:
-        super().__init__(f"the server answered {status}" if status else "this is not HTTP")
-        self.status = status
-        self.body = body
-
-
-class ClientHandshake:
-    """One upgrade request, and the judge of its answer.
-
-    Send `request`, give what arrives to `receive` until it returns a framing.
-    """
-
-    def __init__(
-        self,
-        *,
-        host: str,
-        port: int,
-        is_secure: bool,
-        path: str,
-        subprotocol: str,
-        is_text: bool,
-        token: str,
-        max_frame_bytes: int,
-    ) -> None:
-        self._is_text = is_text
-        self._max_frame_bytes = max_frame_bytes
-        self._upgrade = ClientProtocol(
-            WebSocketURI(is_secure, host, port, path, ""),
-            subprotocols=[Subprotocol(subprotocol)],
-            logger=_SILENT,
-        )
-        request = self._upgrade.connect()
-        request.headers["Authorization"] = f"Bearer {token}"
-        self.request: Final = request.serialize()
-        self._reader = StreamReader()
-        self._parser: Generator[None, None, Response] = Response.parse(
-            self._reader.read_line, self._reader.read_exact, self._reader.read_to_eof
-        )
-
-    def receive(self, chunk: bytes | bytearray) -> tuple[ClientFraming, bytes] | None:
-        """The open connection and the bytes that follow the answer; None while it is incomplete.
-
-        The bytes belong to the framing's `receive`. An empty chunk says that the server is done.
-
-        Raises:
-            UpgradeRefusedError: the answer is not an acceptance.
-        """
-        if chunk:
-            self._reader.feed_data(chunk)
-        else:
-            self._reader.feed_eof()
-        try:
-            next(self._parser)
-        except StopIteration as done:
-            return self._judge(done.value)
-        except (EOFError, ValueError, LookupError, NotImplementedError, WebSocketException):
-            raise UpgradeRefusedError(0) from None
-        return None
-
-    def _judge(self, response: Response) -> tuple[ClientFraming, bytes]:
-        try:
-            self._upgrade.process_response(response)
-        except InvalidHandshake:
-            raise UpgradeRefusedError(response.status_code, bytes(response.body or b"")) from None
-        if self._upgrade.subprotocol is None:
-            raise UpgradeRefusedError(response.status_code)
-        framing = ClientFraming(is_text=self._is_text, max_frame_bytes=self._max_frame_bytes)
-        return framing, bytes(self._reader.buffer)

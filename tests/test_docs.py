@@ -6,15 +6,15 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from msgspec import Struct
 
-import actors.connection
 import actors.session
+import actors.welcome
 import relay.auth
 import relay.transport.http as http
 from actors.limits import Limits
@@ -27,9 +27,10 @@ from ksmp.events import CLIENT_EVENT_TYPES, Connected, Envelope, Error, InboxFra
 from ksmp.types import ConversationId, UserId
 from ksmp.websocket import ServerFraming
 from relay.config import LimitsConfig
-from relay.settings import actor_limits
-from relay.transport.front import TransportLimits
+from relay.settings import limits_of
 from relay.transport.handshake import Judge
+from relay.transport.limits import TransportLimits
+from storage.limits import StoreLimits
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -111,7 +112,7 @@ def test_a_relay_with_default_limits_connects_as_in_the_example() -> None:
     shown: Connected = example_of(Connected)
     limits = Limits()
 
-    assert shown.extensions == actors.connection.EXTENSIONS
+    assert shown.extensions == actors.welcome.EXTENSIONS
     assert shown.keepalive_ms == limits.keepalive_seconds * 1_000
     assert shown.limits == events.Limits(
         limits.max_ciphertext_bytes,
@@ -320,14 +321,10 @@ def test_the_table_of_limits_has_the_defaults_that_are_in_force() -> None:
     configured = asdict(LimitsConfig())
 
     assert shown == {name: value for name, value in configured.items() if name not in INSIDE}
-    assert actor_limits(LimitsConfig()) == Limits()
-    transport = {
-        field.name: getattr(TransportLimits(1), field.name) for field in fields(TransportLimits)
-    }
-    names = {"max_fragments": "fragments_per_frame"}
-    for name, value in transport.items():
-        if name != "max_frame_bytes":
-            assert shown[names.get(name, name)] == value
+    assert limits_of(Limits, LimitsConfig()) == Limits()
+    assert limits_of(StoreLimits, LimitsConfig()) == StoreLimits()
+    transport_limits = limits_of(TransportLimits, LimitsConfig())
+    assert transport_limits == TransportLimits(transport_limits.max_frame_bytes)
 
 
 def test_the_table_of_fixed_numbers_has_those_of_the_code() -> None:

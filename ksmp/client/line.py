@@ -18,7 +18,8 @@ from ksmp.client.signal import Signal
 from ksmp.codec import JSON, Codec
 from ksmp.events import Error
 from ksmp.malformed import UndecodableError
-from ksmp.websocket import ClientFraming, ClientHandshake, UpgradeRefusedError
+from ksmp.upgrade import ClientHandshake, UpgradeRefusedError
+from ksmp.websocket import ClientFraming
 
 RELAY_PATH: Final = "/ksmp/v3"
 MAX_UNWRITTEN_BYTES: Final = 1024 * 1024

@@ -21,11 +21,11 @@ from typing import Final, NamedTuple
 from websockets.frames import Opcode
 
 from ksmp.websocket import (
-    CONTROL_WINDOW_SECONDS,
     FLOODING,
     MAX_CONTROL_PAYLOAD,
     TOO_BIG,
     WRONG_KIND,
+    ControlWindow,
 )
 
 PROTOCOL_ERROR: Final = 1002
@@ -61,13 +61,12 @@ class FrameWatcher:
     """Knows what has passed of the message under way, and how many control frames lately."""
 
     __slots__ = (
-        "_control_frames_per_second",
-        "_control_times",
         "_max_fragments",
         "_max_frame_bytes",
         "_opcode",
         "_parts",
         "_parts_bytes",
+        "controls",
     )
 
     def __init__(
@@ -81,8 +80,7 @@ class FrameWatcher:
         self._opcode = Opcode.TEXT if is_text else Opcode.BINARY
         self._max_frame_bytes = max_frame_bytes
         self._max_fragments = max_fragments
-        self._control_frames_per_second = control_frames_per_second
-        self._control_times: list[float] = []  # as many as are allowed, at most
+        self.controls = ControlWindow(control_frames_per_second)
         self._parts = 0
         self._parts_bytes = 0
 
@@ -119,20 +117,10 @@ class FrameWatcher:
         size = header + _MASK_BYTES + length
         return WatchedFrame(opcode, size, is_last and opcode not in _CONTROL)
 
-    def admits_control(self, now: float) -> bool:
-        """Count a control frame; whether there were no more than allowed within a second."""
-        times = self._control_times
-        while times and times[0] <= now - CONTROL_WINDOW_SECONDS:
-            del times[0]
-        if len(times) >= self._control_frames_per_second:
-            return False
-        times.append(now)
-        return True
-
     def _judge_control(self, opcode: Opcode, length: int, is_last: bool, now: float) -> None:
         if length > MAX_CONTROL_PAYLOAD or not is_last:
             raise FrameRefusedError(PROTOCOL_ERROR)
-        if opcode is not Opcode.CLOSE and not self.admits_control(now):
+        if opcode is not Opcode.CLOSE and not self.controls.admits(now):
             raise FrameRefusedError(FLOODING)
 
     def _judge_part(self, opcode: Opcode, length: int, is_last: bool) -> None:

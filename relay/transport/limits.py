@@ -14,4 +14,4 @@ class TransportLimits:
     handshake_seconds: float = 5.0
     write_seconds: float = 10.0
     control_frames_per_second: int = 20
-    max_fragments: int = 64
+    fragments_per_frame: int = 64

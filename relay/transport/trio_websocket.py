@@ -43,7 +43,7 @@ async def open_trio_websocket(
     watcher = FrameWatcher(
         is_text=upgrade.codec.is_text,
         max_frame_bytes=limits.max_frame_bytes,
-        max_fragments=limits.max_fragments,
+        max_fragments=limits.fragments_per_frame,
         control_frames_per_second=limits.control_frames_per_second,
     )
     transport = TrioWebSocketTransport(
@@ -211,7 +211,7 @@ class TrioWebSocketTransport:
 
     def note_control(self) -> bool:
         """See `Transport`."""
-        return self._watcher.admits_control(trio.current_time())
+        return self._watcher.controls.admits(trio.current_time())
 
     def close(self, code: int) -> None:
         """See `Transport`."""

@@ -26,7 +26,7 @@ def open_websocket(
     framing = ServerFraming(
         is_text=upgrade.codec.is_text,
         max_frame_bytes=limits.max_frame_bytes,
-        max_fragments=limits.max_fragments,
+        max_fragments=limits.fragments_per_frame,
         control_frames_per_second=limits.control_frames_per_second,
     )
     transport = WebSocketTransport(

@@ -32,7 +32,7 @@ LIMITS: Final = TransportLimits(
     handshake_seconds=30.0,
     write_seconds=60.0,
     control_frames_per_second=NO_LIMIT,
-    max_fragments=NO_LIMIT,
+    fragments_per_frame=NO_LIMIT,
 )
 
 

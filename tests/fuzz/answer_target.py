@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from websockets import client
 
-from ksmp.websocket import ClientHandshake, UpgradeRefusedError
+from ksmp.upgrade import ClientHandshake, UpgradeRefusedError
 from tests.fuzz.promise import Choices, Cuts, other_cuts, promise, reached
 
 KEY: Final = "c2l4dGVlbiBieXRlcy4uLg=="

@@ -17,7 +17,8 @@ from actors.session import Session
 from ksmp import codec, malformed
 from ksmp.codec import JsonCodec
 from ksmp.events import Pong
-from ksmp.websocket import ClientHandshake, Framing, _Core
+from ksmp.upgrade import ClientHandshake
+from ksmp.websocket import Framing, _Core
 from relay.auth import Authenticator
 from relay.transport import handshake, http
 from relay.transport.addresses import ClientAddresses

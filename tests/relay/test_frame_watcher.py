@@ -128,5 +128,5 @@ def test_the_window_of_control_frames_slides() -> None:
         watcher.judge(ping, 0.99)
     assert refused.value.code == 4429
     assert watcher.judge(ping, 1.0)
-    assert not watcher.admits_control(1.25)
-    assert watcher.admits_control(1.5)
+    assert not watcher.controls.admits(1.25)
+    assert watcher.controls.admits(1.5)

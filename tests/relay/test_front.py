@@ -18,7 +18,7 @@ from websockets.frames import Frame, Opcode
 
 from actors.transport import PeerGoneError, Transport
 from ksmp.codec import Codec
-from ksmp.websocket import ClientHandshake
+from ksmp.upgrade import ClientHandshake
 from relay.auth import UnauthenticatedError
 from relay.transport.front import Front, TransportLimits
 from relay.transport.handshake import Judge

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from actors.limits import Limits
 from relay.config import (
     AuthConfig,
     Config,
@@ -22,7 +23,9 @@ from relay.config import (
     StoreConfig,
 )
 from relay.reload import FOR_A_RESTART, Reloader, until_restart
-from relay.settings import Settings, actor_limits, make_ready, store_limits, transport_limits
+from relay.settings import Settings, limits_of, make_ready
+from relay.transport.limits import TransportLimits
+from storage.limits import StoreLimits
 from tests.recording_telemetry import RecordingTelemetry
 
 T = TypeVar("T")
@@ -176,7 +179,11 @@ def test_what_a_restart_must_change_is_there_and_no_part_is_given_it(config: Con
 @pytest.mark.parametrize("name", [setting.name for setting in fields(LimitsConfig)])
 def test_every_limit_that_is_configured_reaches_a_part_that_keeps_it(name: str) -> None:
     def shares(configured: LimitsConfig) -> tuple[object, ...]:
-        return actor_limits(configured), transport_limits(configured), store_limits(configured)
+        return (
+            limits_of(Limits, configured),
+            limits_of(TransportLimits, configured),
+            limits_of(StoreLimits, configured),
+        )
 
     before = LimitsConfig()
     after = replace(before, **{name: getattr(before, name) + 1})
