@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
+from typing import Final
 
 from tests.edge import table
 
+DOCS: Final = Path(__file__).parents[2] / "docs"
+
 
 def test_page_about_bad_input_is_the_table() -> None:
-    written = (Path(__file__).parents[2] / "docs" / "bad-input.md").read_text()
+    written = (DOCS / "bad-input.md").read_text()
     assert written == table.page(), "python -m tests.edge.table > docs/bad-input.md"
 
 
@@ -25,3 +30,11 @@ def test_rows_of_a_group_stand_together() -> None:
     groups = [row.group for row in table.CASES]
     changes = [now for before, now in zip(["", *groups], groups, strict=False) if now != before]
     assert len(changes) == len(set(changes))
+
+
+def test_page_about_reliability_counts_the_rows_of_each_group() -> None:
+    page = (DOCS / "reliability.md").read_text()
+    counted = dict(re.findall(r"^\| (\w+) \| (\d+) \| all as in the table", page, re.MULTILINE))
+    assert {group: int(rows) for group, rows in counted.items()} == Counter(
+        row.group for row in table.CASES
+    )
