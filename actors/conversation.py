@@ -52,6 +52,8 @@ from storage.log import (
     SequenceConflict,
 )
 
+STORAGE_FULL_RETRY_MS: Final = 5_000
+
 OVER_QUOTA_RETRY_MS: Final = 60_000
 """How soon to try again what is too much to store: nothing of it goes by itself."""
 
@@ -187,7 +189,7 @@ class Conversation:
                 return [one for index, one in enumerate(first) if index not in refused] + repeats
             case Full():
                 for letter in first:
-                    letter.refuse("storage_full", retry_after_ms=5_000)
+                    letter.refuse("storage_full", retry_after_ms=STORAGE_FULL_RETRY_MS)
                 return repeats
             case _:
                 return []
@@ -303,7 +305,7 @@ class Conversation:
                 case NoSuchRecord():
                     letter.refuse("invalid_seq")
                 case Full():
-                    letter.refuse("storage_full", retry_after_ms=5_000)
+                    letter.refuse("storage_full", retry_after_ms=STORAGE_FULL_RETRY_MS)
                 case _:
                     letter.refuse("outcome_unknown")
         finally:

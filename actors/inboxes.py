@@ -110,6 +110,8 @@ class Inboxes:
             await arrival.pending.wait()
         except BaseException:
             arrival.is_abandoned = True
+            if arrival.inbox is not None:  # it opened after the cancellation and before this turn
+                self.leave(arrival.inbox)
             raise
         if arrival.inbox is None:
             raise InboxUnavailableError

@@ -1,7 +1,8 @@
 """Who has begun how many conversations within the last hour.
 
 Whoever sends a conversation's first record begins it. Counted in memory: a restart forgets, and
-everyone may begin as many again. What is remembered of a user is gone an hour after the last.
+everyone may begin as many again. A user who has begun none for an hour is forgotten when the number
+of those remembered has doubled.
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ from ksmp.types import MAX_INTEGER, DeviceId, TimeMs, UserId, is_identifier
 if TYPE_CHECKING:
     from joserfc._rfc7515.model import JWSAlgModel  # exported nowhere else
 
-DEFAULT_ALGORITHMS: Final = ("Ed25519", "EdDSA", "ES256")
 DEFAULT_DEVICE: Final = DeviceId("default")
 MAX_TOKEN_BYTES: Final = 8_192
 FAILURE_SECONDS: Final = 0.025

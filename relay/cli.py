@@ -6,6 +6,7 @@ people (what, why, what to do; of a store, one line) and an exit code. `--debug`
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Final, NoReturn
@@ -75,11 +76,15 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line to its end; the exit code."""
     try:
         code = app.meta(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except CycloptsError as error:
         _complain(str(error).strip(), "See `ksmp-relay --help`, or --help behind the command.")
         return ExitCode.USAGE
     except KeyboardInterrupt:
         return 130  # as a shell reports SIGINT
+    except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
+        _say_no_more()
+        return 141  # as a shell reports SIGPIPE
     except Exception as error:  # noqa: BLE001 - whatever it is, the command has ended
         code = _explain(error)
         if "--debug" in arguments:
@@ -124,6 +129,13 @@ def _cause(error: Exception) -> Exception:
         return error
     causes = [_cause(inner) for inner in error.exceptions]
     return next((one for one in causes if hasattr(one, "what_to_do")), causes[0])
+
+
+def _say_no_more() -> None:
+    """What is still in a buffer goes nowhere, or Python would complain of it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _complain(*lines: str) -> None:

@@ -17,7 +17,10 @@ from annotated_types import Ge, Gt, Le, MinLen
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-# What the JSON form of an event adds to its ciphertext: base64, and the other fields.
+# An event's other fields: five identifiers of 128 characters, numbers and names, in JSON.
+_EVENT_FIELDS_BYTES: Final = 2 * KIB
+
+# What the JSON form of an event adds to its ciphertext: base64, and the other fields, with room.
 _FRAME_FIELDS_BYTES: Final = 16 * KIB
 
 Port = Annotated[int, Ge(0), Le(65_535)]
@@ -191,6 +194,11 @@ class LimitsConfig:
         if self.max_frame_bytes == 0:
             largest = self.max_ciphertext_bytes * 3 // 2 + _FRAME_FIELDS_BYTES
             object.__setattr__(self, "max_frame_bytes", largest)
+
+    @property
+    def largest_event_bytes(self) -> int:
+        """No event is longer: a record with the largest ciphertext, in base64."""
+        return -(-self.max_ciphertext_bytes // 3) * 4 + _EVENT_FIELDS_BYTES
 
 
 def default_store_path() -> Path:

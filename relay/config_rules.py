@@ -6,13 +6,10 @@ import ssl
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from relay.config import KIB, Config, LimitsConfig, ServerConfig
-
-# An event's other fields: five identifiers of 128 characters, numbers and names, in JSON.
-_FIELDS_BYTES: Final = 2 * KIB
+from relay.config import Config, LimitsConfig, ServerConfig
 
 
 class BrokenRule(NamedTuple):
@@ -111,7 +108,7 @@ def _server_rules(server: ServerConfig) -> Iterator[BrokenRule]:
 
 
 def _limit_rules(limits: LimitsConfig) -> Iterator[BrokenRule]:
-    needed = (limits.max_ciphertext_bytes + 2) // 3 * 4 + _FIELDS_BYTES
+    needed = limits.largest_event_bytes
     if limits.max_frame_bytes < needed:
         yield BrokenRule(
             "limits",

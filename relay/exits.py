@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     USAGE = 2  # the command line makes no sense
     CANNOT_BIND = 69  # the address is taken, or not ours
     CANNOT_CREATE = 73  # the store or a file cannot be made or opened
-    IO = 74  # the store cannot be read or written, or broke in use
+    IO = 74  # the store cannot be read, is not there, or has failed in use
     CONFIGURATION = 78  # the configuration cannot be used
 
 

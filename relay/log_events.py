@@ -69,7 +69,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "conversations": _NUMBER,
         "under_way_bytes": _NUMBER,
     },
-    "relay.reloaded": {},
+    "relay.reloaded": {"most_memory_bytes": _NUMBER},
     "relay.needs_restart": {"setting": _CODE},
     "relay.not_reloaded": {"problem": _SETTING},
     "revocations.loaded": {"revocations": _NUMBER},

@@ -31,6 +31,7 @@ from relay.server import most_admitted
 from relay.transport.http import MAX_HEAD_BYTES
 from relay.transport.stream import RECEIVE_BYTES
 from relay.transport.write_queue import DRAIN_BYTES, SENT_KEPT_BYTES
+from storage.group_commit import SMALL_OPERATION_BYTES
 from storage.names import REMEMBERED_NAMES
 
 CONNECTION_BYTES: Final = 40 * KIB
@@ -38,9 +39,6 @@ CONNECTION_BYTES: Final = 40 * KIB
 
 ANSWER_BYTES: Final = 1 * KIB
 """An answer with five identifiers of 128 characters, in JSON, and its place in a queue."""
-
-EVENT_FIELDS_BYTES: Final = 2 * KIB
-"""What a frame has beside its ciphertext: identifiers, numbers, names."""
 
 LEAST_MESSAGE_BYTES: Final = 8
 """A message on the wire whose payload is an object of its own in memory."""
@@ -62,9 +60,6 @@ LETTER_BYTES: Final = 1 * KIB + 256
 
 LEAST_LETTER_BYTES: Final = 60
 """The shortest event that becomes a letter, on the wire: a read of names one character long."""
-
-LEAST_OPERATION_BYTES: Final = 64
-"""What the shortest operation counts for in a commit."""
 
 ROWS_BYTES: Final = 3 * KIB
 """The rows of one record in a transaction, beside the record."""
@@ -160,16 +155,11 @@ def _outgoing_bytes(limits: LimitsConfig) -> int:
     the event that was one too many, the answers to what was accepted before, and the pages that
     were asked for while there was room.
     """
-    event = max(largest_event_bytes(limits), PAGE_BYTES)
+    event = max(limits.largest_event_bytes, PAGE_BYTES)
     answers = (limits.unacked_sends + 2) * ANSWER_BYTES
     read_states = READ_STATES_PER_PAGE * ANSWER_BYTES
     partly_sent = 2 * SENT_KEPT_BYTES + DRAIN_BYTES
     return limits.outbound_bytes + event + answers + read_states + partly_sent
-
-
-def largest_event_bytes(limits: LimitsConfig) -> int:
-    """A record with the largest ciphertext, in JSON."""
-    return -(-limits.max_ciphertext_bytes // 3) * 4 + EVENT_FIELDS_BYTES
 
 
 def _letters(limits: LimitsConfig) -> int:
@@ -181,6 +171,6 @@ def _letters(limits: LimitsConfig) -> int:
 def _commit_bytes(limits: LimitsConfig) -> int:
     """One transaction: its rows, and the pages that the engine makes of them."""
     stored = max(limits.commit_bytes, BATCH_BYTES + limits.max_frame_bytes)
-    operations = min(limits.commit_bytes // LEAST_OPERATION_BYTES, _letters(limits))
+    operations = min(limits.commit_bytes // SMALL_OPERATION_BYTES, _letters(limits))
     pages = operations * PAGES_PER_OPERATION * ENGINE_PAGE_BYTES + 2 * stored
     return 2 * stored + operations * ROWS_BYTES + min(pages, ENGINE_DIRTY_BYTES)

@@ -21,6 +21,7 @@ from relay.config import Config, ConfigError, Problem
 from relay.config_rules import broken_rules
 from relay.exits import CommandError, on_one_line
 from relay.keys import KeyFileError
+from relay.memory import most_bytes
 from relay.settings import Settings, make_ready
 from relay.threads import InThread
 
@@ -84,7 +85,8 @@ class Reloader:
             self._in_force = ready.settings.config
             for setting in ready.waiting:
                 self._telemetry.warning("relay.needs_restart", setting=setting)
-            self._telemetry.info("relay.reloaded")
+            most = most_bytes(ready.settings.config)
+            self._telemetry.info("relay.reloaded", most_memory_bytes=most)
 
     def _make_ready(self) -> _Ready:
         """In a thread: everything that can go wrong about the configuration goes wrong here.

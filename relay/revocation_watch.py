@@ -52,19 +52,22 @@ class RevocationWatch:
                 await enforce()
 
     async def _look(self) -> RevokedSince | None:
-        """What another version of the file holds; None where there is none to go by."""
+        """What another version of the file holds; None where there is none to go by.
+
+        A version that could not be read, for want of a descriptor perhaps, is tried again.
+        """
+        found = None
         try:
             stamp = await self._in_thread(partial(stamp_of, self._directory))
-            if stamp == self._seen:
-                return None
-            self._seen = stamp
-            if stamp is None:
-                raise missing(self._directory)
-            found = await self._in_thread(partial(read_revocations, self._directory))
+            if stamp != self._seen:
+                if stamp is None:
+                    raise missing(self._directory)
+                found = await self._in_thread(partial(read_revocations, self._directory))
+                self._seen = stamp
         except CommandError as unusable:
             self._complain(unusable)
-            return None
-        self._problem = ""
+        else:
+            self._problem = ""
         return found
 
     def _complain(self, unusable: CommandError) -> None:

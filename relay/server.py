@@ -145,10 +145,10 @@ class Server:
         What has befallen them since it was admitted, while its inbox opened, is made good here.
         """
         self._connections.add(connection)
-        self._end_if_revoked(connection)
-        if self._drains is not None:
-            self._drains.start_soon(connection.drain, self._draining_retry_ms())
         try:
+            self._end_if_revoked(connection)
+            if self._drains is not None:
+                self._drains.start_soon(connection.drain, self._draining_retry_ms())
             yield
         finally:
             self._connections.discard(connection)

@@ -33,7 +33,8 @@ from storage.executor import Executor
 from storage.limits import DEFAULT_COMMIT_BYTES
 from storage.log import Append, Failed, MarkRead, Operation, Outcome, Settle
 
-_SMALL_OPERATION_BYTES: Final = 64  # what one that stores no record counts for
+SMALL_OPERATION_BYTES: Final = 64
+"""What an operation that stores no record counts for; none counts for less."""
 
 Transact = Callable[[Sequence[Operation]], Sequence[Outcome]]
 """One synced transaction: an outcome per operation, in order. Runs on the storage thread."""
@@ -170,4 +171,4 @@ def check(operation: Operation) -> None:
 def _size(operation: Operation) -> int:
     if isinstance(operation, Append):
         return sum(len(record.recorded) for record in operation.records)
-    return _SMALL_OPERATION_BYTES
+    return SMALL_OPERATION_BYTES

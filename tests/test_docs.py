@@ -303,7 +303,7 @@ def test_the_table_of_close_codes_has_those_that_the_relay_sends() -> None:
     assert shown == sorted({by_library}.union(*map(close_codes, files)))
 
 
-# What nobody notices from outside, and what is not enforced yet.
+# What nobody notices from outside.
 INSIDE: Final = {
     "commit_bytes",
     "conversation_idle_seconds",

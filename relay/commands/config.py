@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import App, Parameter
@@ -12,7 +12,9 @@ from relay.commands.loading import load
 from relay.config import Config
 from relay.config_file import annotated_toml, plain_toml
 from relay.exits import CommandError, ExitCode
-from relay.memory import Part, human, most_bytes, parts
+
+if TYPE_CHECKING:
+    from relay.memory import Part
 
 DEFAULT_FILE = Path("ksmp-relay.toml")
 
@@ -68,19 +70,22 @@ def memory(
     json
         Print JSON, in bytes.
     """
+    # It adds up the limits of every part, and so imports most of the program.
+    from relay.memory import human, most_bytes, parts
+
     found = load(config)
     if json:
         listed = [part._asdict() | {"bytes": part.bytes} for part in parts(found)]
         print(msgspec.json.encode({"bytes": most_bytes(found), "parts": listed}).decode())
         return
     for part in parts(found):
-        print(_line(part))
+        print(_line(part, human(part.bytes)))
     print(f"{'in all':{_NAME_COLUMNS}}{human(most_bytes(found)):>{_SIZE_COLUMNS}}")
 
 
-def _line(part: Part) -> str:
-    size = f"{part.name:{_NAME_COLUMNS}}{human(part.bytes):>{_SIZE_COLUMNS}}"
-    return size if part.number == 1 else f"{size}  {part.number:,} × {part.bytes_each:,} bytes"
+def _line(part: Part, size: str) -> str:
+    line = f"{part.name:{_NAME_COLUMNS}}{size:>{_SIZE_COLUMNS}}"
+    return line if part.number == 1 else f"{line}  {part.number:,} × {part.bytes_each:,} bytes"
 
 
 @app.command

@@ -138,7 +138,7 @@ def _data_directory(path: Path) -> Path:
     if not (path / "store").is_dir():
         raise CommandError(
             ExitCode.IO,
-            "Nothing was revoked",
+            "Nothing was done",
             f"there is no relay's store in {path}",
             "Name the relay's data directory with --data, or its --config.",
         )
@@ -146,7 +146,7 @@ def _data_directory(path: Path) -> Path:
 
 
 def _misused(why: str, what_to_do: str) -> CommandError:
-    return CommandError(ExitCode.USAGE, "Nothing was revoked", why, what_to_do)
+    return CommandError(ExitCode.USAGE, "Nothing was done", why, what_to_do)
 
 
 # ── saying ───────────────────────────────────────────────────────────────────────────────────

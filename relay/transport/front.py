@@ -12,7 +12,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
@@ -25,12 +25,17 @@ from relay.transport.http import HandshakeRefusedError, RequestReader, refusal
 from relay.transport.limits import TransportLimits
 from relay.transport.opening import OpenTransport
 from relay.transport.pending import PendingHandshakes
-from relay.transport.stream import BROKEN, ByteStream, TcpStream, WrappedStream, close_gently
+from relay.transport.stream import (
+    BROKEN,
+    LINGER_SECONDS,
+    ByteStream,
+    TcpStream,
+    WrappedStream,
+    close_gently,
+)
 from relay.transport.websocket import open_websocket
 
 __all__ = ["Front", "Reception", "TransportLimits"]
-
-LINGER_SECONDS: Final = 1.0
 
 Who = TypeVar("Who")
 
@@ -132,7 +137,7 @@ class Front(Generic[Who]):
         except HandshakeRefusedError as refused:
             self._on_refused(refused.code)
             await _answer(stream, refusal(refused))
-            await close_gently(stream, LINGER_SECONDS)
+            await close_gently(stream)
         except BROKEN:
             stream.abort()
         return None

@@ -20,7 +20,7 @@ from websockets.frames import Close, Frame, Opcode
 from actors.transport import PeerGoneError
 from relay.transport.frame_watcher import FrameRefusedError, FrameWatcher, WatchedFrame
 from relay.transport.stream import BROKEN, RECEIVE_BYTES, Bytes, ByteStream, close_gently
-from relay.transport.write_queue import LINGER_SECONDS, WriteQueue
+from relay.transport.write_queue import WriteQueue
 
 NO_STATUS: Final = 1005
 
@@ -157,7 +157,7 @@ class LibraryStream(trio.abc.Stream):
             self._has_left = trio.Event()
             await self._has_left.wait()
         if self._stream.can_half_close:
-            await close_gently(self._stream, LINGER_SECONDS)
+            await close_gently(self._stream)
             return
         try:
             while not self._has_peer_closed and await self._gather():

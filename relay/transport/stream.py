@@ -19,6 +19,9 @@ from trio.socket import IPPROTO_TCP, SHUT_WR, TCP_NODELAY
 
 RECEIVE_BYTES: Final = 65_536
 
+LINGER_SECONDS: Final = 1.0
+"""How long a peer may take to show that what was sent last has arrived, by ending its own side."""
+
 Bytes = bytes | bytearray | memoryview
 
 BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -206,14 +209,14 @@ class WrappedStream:
             self.abort()
 
 
-async def close_gently(stream: ByteStream, seconds: float) -> None:
+async def close_gently(stream: ByteStream) -> None:
     """Close so that what was sent arrives: end our direction, read on until the peer ends its own.
 
     Closing with unread bytes would reset the connection, and a reset discards what the peer has
-    not read yet. After `seconds` it is closed whatever the peer does.
+    not read yet. After `LINGER_SECONDS` it is closed whatever the peer does.
     """
     try:
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(LINGER_SECONDS):
             await stream.send_eof()
             while await stream.receive_some():
                 pass

@@ -258,7 +258,7 @@ class TrioWebSocketTransport:
                         waiting()
                         continue
                     await self._make_frame(waiting)
-                    if self._waiting:  # nobody has given up meanwhile
+                    if self._waiting and self._waiting[0] is waiting:  # not given up meanwhile
                         self._waiting.popleft()
                         self._waiting_bytes -= len(waiting)
 

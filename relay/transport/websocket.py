@@ -16,7 +16,7 @@ from ksmp.websocket import ServerFraming, frame_header
 from relay.transport.handshake import Upgrade, acceptance
 from relay.transport.limits import TransportLimits
 from relay.transport.stream import BROKEN, RECEIVE_BYTES, ByteStream, close_gently
-from relay.transport.write_queue import LINGER_SECONDS, WriteQueue
+from relay.transport.write_queue import WriteQueue
 
 
 def open_websocket(
@@ -196,7 +196,7 @@ class WebSocketTransport:
     async def _await_close(self) -> None:
         """Read and discard until the peer has closed too, so that our close is not lost."""
         if self._stream.can_half_close:
-            await close_gently(self._stream, LINGER_SECONDS)
+            await close_gently(self._stream)
             return
         while self._framing.close_code_received is None:
             self._framing.receive(await self._next_chunk(), trio.current_time())

@@ -20,11 +20,10 @@ from typing import Final
 import trio
 
 from actors.transport import PeerGoneError, SlowPeerError
-from relay.transport.stream import BROKEN, Bytes, ByteStream
+from relay.transport.stream import BROKEN, LINGER_SECONDS, Bytes, ByteStream
 
 FLUSH_BYTES: Final = 65_536
 DRAIN_BYTES: Final = 16_384
-LINGER_SECONDS: Final = 1.0
 
 PIECE_BYTES: Final = 64
 """What a queued piece costs beside its bytes: the object holding them, its place in the queue."""

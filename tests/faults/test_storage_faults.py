@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.trio, pytest.mark.timeout(120)]
 TALK: Final = "talk"
 LARGE: Final = 200 * KIB
 ENOUGH: Final = 400
+A_BUSY_MACHINE_SECONDS: Final = 10
 WITHOUT_RATES: Final = {"limits__sends_per_second": 1_000_000, "limits__sends_burst": 1_000_000}
 
 Stored = dict[str, tuple[Event, Frame]]
@@ -270,7 +271,7 @@ async def test_sigterm_under_load_answers_everything_accepted_in_time(start: Sta
     await trio.to_thread.run_sync(own.relay.start)
     stored = {key for key, _ in await replayed(own, "sink")}
 
-    assert seconds < 5 + 1
+    assert seconds < 5 + A_BUSY_MACHINE_SECONDS
     for busy in crowd:
         acked, refused = busy.answered()
         assert {each["idempotencyKey"] for each in busy.accepted} <= acked

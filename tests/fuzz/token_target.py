@@ -14,7 +14,6 @@ from joserfc.jwk import ECKey, Key, OKPKey
 
 from ksmp.types import MAX_INTEGER
 from relay.auth import (
-    DEFAULT_ALGORITHMS,
     Authenticator,
     Identity,
     Reason,
@@ -22,6 +21,7 @@ from relay.auth import (
     VerificationKey,
     usable_algorithms,
 )
+from relay.config import AuthConfig
 from tests.fuzz.codec_model import is_identifier
 from tests.fuzz.promise import Choices, promise, reached
 
@@ -66,7 +66,9 @@ def _issued(key: Key, algorithm: str) -> str:
 ISSUED: Final = {"Ed25519": _issued(ED25519, "Ed25519"), "ES256": _issued(P256, "ES256")}
 AUTHENTICATOR: Final = Authenticator(
     {
-        str(key.kid): VerificationKey(key, usable_algorithms(key, frozenset(DEFAULT_ALGORITHMS)))
+        str(key.kid): VerificationKey(
+            key, usable_algorithms(key, frozenset(AuthConfig().algorithms))
+        )
         for key in (ED25519, P256)
     },
     audience="relay",

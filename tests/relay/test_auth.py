@@ -16,7 +16,6 @@ from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from actors.surroundings import CLOCK_SKEW_SECONDS
 from ksmp.types import DeviceId, TimeMs, UserId
 from relay.auth import (
-    DEFAULT_ALGORITHMS,
     FAILURE_SECONDS,
     MAX_TOKEN_BYTES,
     Authenticator,
@@ -26,10 +25,11 @@ from relay.auth import (
     VerificationKey,
     usable_algorithms,
 )
+from relay.config import AuthConfig
 
 NOW = 1_700_000_000
 LAST_SECOND = (2**53 - 1) // 1_000
-ALLOWED = frozenset(DEFAULT_ALGORITHMS)
+ALLOWED = frozenset(AuthConfig().algorithms)
 ED25519 = OKPKey.generate_key("Ed25519", {"kid": "ed"})
 P256 = ECKey.generate_key("P-256", {"kid": "ec"})
 RSA = RSAKey.generate_key(2048, {"kid": "rsa"})

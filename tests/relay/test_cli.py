@@ -318,6 +318,22 @@ def test_config_check_looks_at_the_files_that_are_named(tmp_path):
     assert "[auth] jwks_file cannot be read" in ended.stderr
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_is_no_fault(unbuffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    settings = environment(PYTHONUNBUFFERED=unbuffered)
+    with (
+        open(writing, "wb") as gone,
+        subprocess.Popen(
+            [*PROGRAM, "config", "show"], stdout=gone, stderr=subprocess.PIPE, env=settings
+        ) as process,
+    ):
+        _, said = process.communicate(timeout=60)
+
+    assert (process.returncode, said) == (141, b"")
+
+
 def test_a_fault_of_our_own_shows_its_place_and_a_traceback_only_on_request(monkeypatch, capsys):
     def broken(*_: object, **__: object) -> None:
         raise ValueError("what a client wrote")

@@ -11,7 +11,8 @@ import pytest
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
 from ksmp.types import DeviceId, UserId
-from relay.auth import DEFAULT_ALGORITHMS, Authenticator, Peers, UnauthenticatedError
+from relay.auth import Authenticator, Peers, UnauthenticatedError
+from relay.config import AuthConfig
 from relay.keys import (
     SIGNING_KEY_FILE,
     KeyFileError,
@@ -21,6 +22,7 @@ from relay.keys import (
 )
 
 NOW = 1_700_000_000
+ALLOWED = AuthConfig().algorithms
 
 
 def issued(key: OKPKey, **changed: object) -> str:
@@ -118,7 +120,7 @@ def test_a_directory_that_cannot_be_made_is_an_error_for_people(tmp_path: Path) 
 
 
 def authenticator(own: OKPKey | None, jwks: Path | None = None) -> Authenticator:
-    keys = verification_keys(own, jwks, DEFAULT_ALGORITHMS)
+    keys = verification_keys(own, jwks, ALLOWED)
     return Authenticator(keys, audience="relay", issuer=None, now_ms=lambda: NOW * 1_000)
 
 
@@ -174,14 +176,14 @@ def test_keys_nobody_may_sign_tokens_with_are_left_out(tmp_path: Path) -> None:
     ]
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": members}))
 
-    assert list(verification_keys(None, tmp_path / "jwks.json", DEFAULT_ALGORITHMS)) == ["good"]
+    assert list(verification_keys(None, tmp_path / "jwks.json", ALLOWED)) == ["good"]
 
 
 def test_two_keys_of_one_kid_are_refused(tmp_path: Path) -> None:
     keys = [OKPKey.generate_key("Ed25519", {"kid": "same"}) for _ in range(2)]
 
     with pytest.raises(KeyFileError, match="same kid"):
-        verification_keys(None, write_key_set(tmp_path / "jwks.json", *keys), DEFAULT_ALGORITHMS)
+        verification_keys(None, write_key_set(tmp_path / "jwks.json", *keys), ALLOWED)
 
 
 @pytest.mark.parametrize(
@@ -192,14 +194,14 @@ def test_what_is_no_key_set_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "jwks.json").write_bytes(content)
 
     with pytest.raises(KeyFileError) as refused:
-        verification_keys(None, tmp_path / "jwks.json", DEFAULT_ALGORITHMS)
+        verification_keys(None, tmp_path / "jwks.json", ALLOWED)
 
     assert refused.value.what_to_do
 
 
 def test_a_key_set_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="cannot be read"):
-        verification_keys(None, tmp_path / "jwks.json", DEFAULT_ALGORITHMS)
+        verification_keys(None, tmp_path / "jwks.json", ALLOWED)
 
 
 @pytest.mark.parametrize("algorithms", [["none"], ["HS256"], ["Ed25519", "HS512"], ["XX"], []])

@@ -14,7 +14,7 @@ from ksmp.events import InboxFrame, RecordedEnvelope
 from ksmp.types import GlobalInboxSeq, ServerSeq, TimeMs
 from relay.banner import banner
 from relay.config import KIB, MIB, Config, LimitsConfig, ServerConfig
-from relay.memory import ANSWER_BYTES, Part, human, largest_event_bytes, most_bytes, parts
+from relay.memory import ANSWER_BYTES, Part, human, most_bytes, parts
 from tests.wire.relay_process import REPOSITORY, RelayProcess
 
 # What bounds memory in no other way than through another limit, or bounds time, disk or a rate.
@@ -79,7 +79,7 @@ def test_no_event_is_larger_than_the_largest_that_is_reckoned_with(ciphertext_by
         longest,  # type: ignore[arg-type]
     )
     frame = JSON.encode(InboxFrame(GlobalInboxSeq(most), GlobalInboxSeq(most), envelope, bytes(32)))
-    reckoned = largest_event_bytes(LimitsConfig(max_ciphertext_bytes=ciphertext_bytes))
+    reckoned = LimitsConfig(max_ciphertext_bytes=ciphertext_bytes).largest_event_bytes
     assert len(frame) <= reckoned
     assert reckoned - len(frame) < 2 * ANSWER_BYTES, "nor is it much smaller"
 

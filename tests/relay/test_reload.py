@@ -22,6 +22,7 @@ from relay.config import (
     ServerConfig,
     StoreConfig,
 )
+from relay.memory import most_bytes
 from relay.reload import FOR_A_RESTART, Reloader, until_restart
 from relay.settings import Settings, limits_of, make_ready
 from relay.transport.limits import TransportLimits
@@ -92,7 +93,7 @@ async def test_what_is_loaded_is_adopted_and_what_must_wait_for_a_restart_is_nam
         assert reloading.told == [
             ("warning", "relay.needs_restart", "server.port"),
             ("warning", "relay.needs_restart", "log.format"),
-            ("info", "relay.reloaded", None),
+            ("info", "relay.reloaded", most_bytes(reloading.adopted[0])),
         ]
         nursery.cancel_scope.cancel()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
@@ -202,6 +204,36 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_complained_of_o
         watched.revoke("bob")
         await a_look()
         assert watched.enforced == [1, 2]
+        nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """What is open stays open, and nothing else can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_revocation_made_while_no_descriptor_is_left_is_in_force_when_there_is_one(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    watched = Watched(tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        await a_look()
+        watched.revoke("alice")
+        with no_descriptor_left():
+            await a_look()
+            await a_look()
+        assert watched.enforced == [0]
+        assert watched.telemetry.events == ["revocations.unusable"], "complained of once"
+
+        await a_look()
+        assert watched.enforced == [0, 1]
         nursery.cancel_scope.cancel()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import stat
 import time
@@ -128,7 +129,7 @@ def test_what_no_token_can_hold_or_makes_no_sense_is_refused_with_2(
 
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("Nothing was revoked\n")
+    assert captured.err.startswith("Nothing was done\n")
     assert stamp_of(data) is None
 
 
@@ -205,8 +206,6 @@ def test_a_change_that_dies_half_way_leaves_the_file_as_it_was(
 def test_it_is_synced_before_it_takes_its_place_and_so_is_its_name(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     calls: list[str] = []
     synced, replaced = os.fsync, Path.replace
 
@@ -223,6 +222,25 @@ def test_it_is_synced_before_it_takes_its_place_and_so_is_its_name(
     change_revocations(data, add(ALICE))
 
     assert calls == [f"sync .{REVOCATIONS_FILE}.new", "replace", f"sync {data.name}"]
+
+
+def test_whoever_revokes_for_the_relay_leaves_a_file_that_the_relay_may_read(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = data.stat()
+    given: list[tuple[str, int, int]] = []
+
+    def fchown(descriptor: int, user: int, group: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        given.append((name, user, group))
+
+    monkeypatch.setattr(os, "fchown", fchown)
+    change_revocations(data, add(ALICE))
+    assert given == [], "it is the relay's already"
+
+    monkeypatch.setattr(os, "geteuid", lambda: owner.st_uid + 1)
+    change_revocations(data, add(BOB))
+    assert given == [(f".{REVOCATIONS_FILE}.new", owner.st_uid, owner.st_gid)]
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {

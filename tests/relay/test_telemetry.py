@@ -312,8 +312,8 @@ def test_a_debug_call_that_is_off_costs_next_to_nothing():
         )
     )
 
-    # 0.2 µs where this was written; the bound leaves room for a machine that is busy.
-    assert seconds / calls < 2e-6
+    # 0.2 µs where this was written; to make a line takes 20. The best of seven has no bad luck.
+    assert seconds / calls < 5e-6
 
 
 class Call(NamedTuple):

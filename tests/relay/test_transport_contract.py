@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import socket
-import ssl
 
 import pytest
 import trio
-import trustme
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 from websockets.frames import Opcode
 
-from actors.transport import PeerGoneError, SlowPeerError, Transport
+from actors.transport import PeerGoneError, SlowPeerError
 from ksmp.codec import JSON
-from relay.transport.opening import Websocket, opening
-from relay.transport.stream import TcpStream, WrappedStream
 from tests.relay.wires import (
     LIMIT,
+    MESSAGES,
     RESET_ON_CLOSE,
     Reader,
     Wires,
-    close_frame,
     masked,
     receive,
     receive_nothing,
-    tcp_pair,
 )
 
 TEXT = Opcode.TEXT
-
-
-@pytest.fixture(params=["websockets", "trio-websocket"])
-def wires(request: pytest.FixtureRequest) -> Wires:
-    """Each transport."""
-    name: Websocket = request.param
-    return Wires(opening(name))
 
 
 # ── receiving ────────────────────────────────────────────────────────────────────────────────
@@ -187,9 +175,17 @@ async def test_a_peer_that_leaves_is_gone(is_reset: bool, wires: Wires) -> None:
         await transport.aclose()
 
 
-# ── sending ──────────────────────────────────────────────────────────────────────────────────
+async def test_the_limit_counts_bytes_and_not_characters(wires: Wires) -> None:
+    async with wires.connected(codec=JSON, max_frame_bytes=100) as (transport, peer):
+        await peer.send_all(masked("é".encode() * 50, TEXT) + masked("é".encode() * 51, TEXT))
 
-MESSAGES = [b"", b"a", b"b" * 125, b"c" * 126, b"d" * 70_000, b"e" * 200_000, b"f"]
+        assert await receive(transport, 1) == ["é".encode() * 50]
+        with pytest.raises(PeerGoneError):
+            await receive_nothing(transport)
+        assert transport.close_code == 1009
+
+
+# ── sending ──────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_what_flush_leaves_drain_writes_and_then_nothing_is_queued(wires: Wires) -> None:
@@ -372,274 +368,3 @@ async def test_application_pings_are_counted_with_the_others(wires: Wires) -> No
         await peer.send_all(masked(b"", Opcode.PING) * 8 + masked(b"message"))
         assert await receive(transport, 1) == [b"message"]
         assert [transport.note_control() for _ in range(13)] == [True] * 12 + [False]
-
-
-# ── closing ──────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_a_close_goes_behind_what_is_queued_and_nothing_goes_behind_it(
-    wires: Wires,
-) -> None:
-    async with wires.connected() as (transport, peer):
-        transport.send(b"last")
-        transport.close(4409)
-        queued = transport.queued_bytes
-        transport.close(1000)
-        transport.send(b"late")
-        transport.ping()
-        assert transport.queued_bytes == queued
-        assert transport.close_code == 4409
-        if not transport.flush():
-            await transport.drain()
-
-        reader = Reader(peer)
-        assert await reader.read(1) == [b"last"]
-        assert reader.framing.close_code_received == 4409
-        assert transport.queued_bytes == 0
-
-
-async def test_aclose_waits_for_the_answer_to_its_close_and_no_longer(
-    wires: Wires, autojump_clock: MockClock
-) -> None:
-    async with wires.connected() as (transport, peer):
-        transport.close(1001)
-        reader = Reader(peer)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.aclose)
-            await reader.read_to_end()
-            await peer.send_all(masked(b"sent before it knew") + close_frame(1001))
-            await peer.aclose()
-        assert trio.current_time() < 0.5
-
-
-async def test_aclose_waits_a_second_for_a_silent_peer(
-    wires: Wires, autojump_clock: MockClock
-) -> None:
-    async with wires.connected() as (transport, peer):
-        began = trio.current_time()
-        await transport.aclose()
-
-        assert trio.current_time() - began == pytest.approx(1.0)
-        assert await peer.receive_some() == b"\x88\x02\x03\xe8"
-
-
-async def test_aclose_after_a_read_that_was_cancelled_ends_the_line_at_once(
-    wires: Wires, autojump_clock: MockClock
-) -> None:
-    async with wires.connected() as (transport, peer):
-        with trio.CancelScope() as reading:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(cancel_when_blocked, reading)
-                await transport.receive()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.aclose)
-            assert await Reader(peer).read_to_end() == []
-            assert trio.current_time() < 0.5
-            await peer.aclose()
-
-
-async def cancel_when_blocked(scope: trio.CancelScope) -> None:
-    await wait_all_tasks_blocked()
-    scope.cancel()
-
-
-async def test_aclose_while_another_task_receives_ends_in_time(
-    wires: Wires, autojump_clock: MockClock
-) -> None:
-    async with wires.connected() as (transport, peer), trio.open_nursery() as nursery:
-        gone = trio.Event()
-
-        async def receive_to_end() -> None:
-            with trio.CancelScope() as reading, pytest.raises(PeerGoneError):
-                nursery.start_soon(close, reading)
-                await transport.receive()
-            gone.set()
-
-        async def close(reading: trio.CancelScope) -> None:
-            await wait_all_tasks_blocked()
-            transport.close(4401)
-            reading.cancel()
-            await transport.aclose()
-
-        nursery.start_soon(receive_to_end)
-        assert await peer.receive_some() == b"\x88\x02\x11\x31"
-        await peer.aclose()
-    assert trio.current_time() < 0.5
-
-
-@pytest.mark.parametrize("code", [1000, 3000, 4999, 1005])
-async def test_a_close_of_the_peer_is_answered_in_kind_although_it_goes_on_sending(
-    code: int, wires: Wires
-) -> None:
-    closing = masked(b"", Opcode.CLOSE) if code == 1005 else close_frame(code)
-    async with wires.connected() as (transport, peer):
-        noise = masked(bytes(50_000)) + masked(b"", Opcode.PING)
-        async with trio.open_nursery() as nursery:
-
-            async def close_and_go_on() -> None:
-                await peer.send_all(closing + noise)
-                await peer.send_eof()
-
-            nursery.start_soon(close_and_go_on)
-            with pytest.raises(PeerGoneError):
-                await receive_nothing(transport)
-            assert transport.close_code == code
-            await transport.aclose()
-        reader = Reader(peer)
-        assert await reader.read_to_end() == []
-        assert reader.framing.close_code_received == code
-
-
-async def test_what_was_sent_before_the_peers_close_arrives_before_the_answer_to_it(
-    wires: Wires,
-) -> None:
-    async with wires.connected() as (transport, peer):
-        await peer.send_all(masked(b"question"))
-        assert await receive(transport, 1) == [b"question"]
-        transport.send(b"answer")
-        await peer.send_all(close_frame(1000))
-        with pytest.raises(PeerGoneError):
-            await receive_nothing(transport)
-        transport.send(b"too late")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.aclose)
-            reader = Reader(peer)
-            assert await reader.read_to_end() == [b"answer"]
-            assert reader.framing.close_code_received == 1000
-            await peer.aclose()
-
-
-async def test_a_peer_that_ends_its_direction_gets_the_answers_to_what_it_sent(
-    wires: Wires,
-) -> None:
-    async with wires.connected() as (transport, peer):
-        await peer.send_all(masked(b"question"))
-        await peer.send_eof()
-        assert await receive(transport, 1) == [b"question"]
-        transport.send(b"answer")
-        if not transport.flush():
-            await transport.drain()
-        with pytest.raises(PeerGoneError):
-            await receive_nothing(transport)
-        await transport.aclose()
-        assert b"".join([bytes(chunk) async for chunk in peer]) == b"\x82\x06answer"
-
-
-async def test_aclose_cancelled_closes_at_once_with_what_can_be_sent(
-    wires: Wires, autojump_clock: MockClock
-) -> None:
-    async with wires.connected() as (transport, peer):
-        transport.send(b"last")
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await transport.aclose()
-        reader = Reader(peer)
-
-        assert await reader.read_to_end() == [b"last"]
-        assert reader.framing.close_code_received == 1000
-        assert trio.current_time() == 0.0
-
-
-# ── TLS ──────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_messages_go_both_ways_through_tls(wires: Wires) -> None:
-    authority = trustme.CA()
-    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("relay.example").configure_cert(server_context)
-    client_context = ssl.create_default_context()
-    authority.configure_trust(client_context)
-    with tcp_pair() as (server, client):
-        tcp = TcpStream(server)
-        secured = trio.SSLStream(tcp, server_context, server_side=True, https_compatible=True)
-        peer = trio.SSLStream(
-            trio.SocketStream(trio.socket.from_stdlib_socket(client)),
-            client_context,
-            server_hostname="relay.example",
-            https_compatible=True,
-        )
-        async with wires.on(WrappedStream(secured, tcp.abort), peer) as transport:
-            await exchange_and_close(transport, peer)
-
-
-async def exchange_and_close(transport: Transport, peer: trio.SSLStream[trio.SocketStream]) -> None:
-    for message in MESSAGES:
-        transport.send(message)
-    assert not transport.flush()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(transport.drain)
-        reader = Reader(peer)
-        assert await reader.read(len(MESSAGES)) == MESSAGES
-    await peer.send_all(masked(b"up") + close_frame(1000))
-    assert await receive(transport, 1) == [b"up"]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(transport.aclose)
-        await reader.read_to_end()
-        assert reader.framing.close_code_received == 1000
-        await peer.aclose()
-
-
-async def test_a_send_that_tls_could_not_finish_is_never_continued(wires: Wires) -> None:
-    ours, theirs = memory_stream_pair()
-    async with wires.on(WrappedStream(ours, lambda: None), theirs) as transport:
-        ours.send_stream.send_all_hook = trio.sleep_forever
-        transport.send(b"half")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.drain)
-            await wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        ours.send_stream.send_all_hook = None
-
-        with pytest.raises(PeerGoneError):
-            await transport.drain()
-        assert transport.queued_bytes == 0
-
-
-async def test_a_silent_peer_is_waited_for_a_second_where_no_direction_can_be_ended(
-    wires: Wires, autojump_clock: MockClock
-) -> None:
-    async with wires.in_memory() as (transport, peer):
-        began = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.aclose)
-            assert await peer.receive_some() == b"\x88\x02\x03\xe8"
-            await peer.send_all(masked(b"sent before it knew") + masked(b"", Opcode.PING))
-        assert trio.current_time() - began == pytest.approx(1.0)
-
-
-async def test_a_peer_that_answers_our_close_is_waited_for_no_longer(
-    wires: Wires, autojump_clock: MockClock
-) -> None:
-    async with wires.in_memory() as (transport, peer):
-        began = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.aclose)
-            assert await peer.receive_some() == b"\x88\x02\x03\xe8"
-            await peer.send_all(masked(b"sent before it knew") + close_frame(1000))
-        assert trio.current_time() - began < 0.5
-
-
-async def test_a_ping_behind_our_close_is_not_answered_and_harms_nobody(wires: Wires) -> None:
-    async with wires.connected() as (transport, peer):
-        await peer.send_all(masked(b"last") + masked(b"", Opcode.PING) * 3)
-        assert await receive(transport, 1) == [b"last"]
-        transport.close(1001)
-        if not transport.flush():
-            await transport.drain()
-        await peer.send_all(masked(b"", Opcode.PING) * 3)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.aclose)
-            answered = b"".join([bytes(chunk) async for chunk in peer])
-            await peer.aclose()
-        # Those in the same segment may have been read before we closed.
-        assert answered.removeprefix(b"\x8a\x00" * 3) == b"\x88\x02\x03\xe9"
-
-
-async def test_the_limit_counts_bytes_and_not_characters(wires: Wires) -> None:
-    async with wires.connected(codec=JSON, max_frame_bytes=100) as (transport, peer):
-        await peer.send_all(masked("é".encode() * 50, TEXT) + masked("é".encode() * 51, TEXT))
-
-        assert await receive(transport, 1) == ["é".encode() * 50]
-        with pytest.raises(PeerGoneError):
-            await receive_nothing(transport)
-        assert transport.close_code == 1009

@@ -23,6 +23,9 @@ from relay.transport.stream import ByteStream, TcpStream, WrappedStream
 
 LIMIT: Final = 300_000
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+MESSAGES: Final = [b"", b"a", b"b" * 125, b"c" * 126, b"d" * 70_000, b"e" * 200_000, b"f"]
+"""Of every length that a header can say, and longer than a socket holds."""
+
 KEY: Final = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
