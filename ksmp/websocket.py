@@ -87,6 +87,7 @@ class Framing:
         self._max_frame_bytes = max_frame_bytes
         self._incomplete = bytearray()  # the beginning of a message
         self._needed = 0  # how long it must be before another look at it pays
+        self.unread: bytes | bytearray = b""
 
     @property
     def is_open(self) -> bool:
@@ -111,12 +112,17 @@ class Framing:
         close = self._core.close_sent
         return None if close is None else int(close.code)
 
-    def receive(self, chunk: bytes | bytearray, now: float) -> list[bytes | bytearray]:
+    def receive(
+        self, chunk: bytes | bytearray, now: float, most_irregular: int | None = None
+    ) -> list[bytes | bytearray]:
         """Every message that `chunk` completes. `now` is in seconds, on any clock.
 
-        Look at `outgoing` afterwards: pongs and close frames are there.
+        Look at `outgoing` afterwards: pongs and close frames are there. Of anything but whole
+        messages, no more than `most_irregular` bytes are looked at: the rest is `unread` then, to
+        be given again. A read can hold ten thousand fragments, which take their time.
         """
         core = self._core
+        self.unread = b""
         if self._incomplete:
             self._incomplete += chunk
             if len(self._incomplete) < self._needed:
@@ -130,6 +136,8 @@ class Framing:
                     self._incomplete += chunk[taken:]
                 return messages
             chunk = chunk[taken:]
+        if most_irregular is not None and len(chunk) > most_irregular:
+            chunk, self.unread = chunk[:most_irregular], chunk[most_irregular:]
         messages += core.receive(chunk, now)
         return messages
 

@@ -24,7 +24,7 @@ _EVENT_FIELDS_BYTES: Final = 2 * KIB
 _FRAME_FIELDS_BYTES: Final = 16 * KIB
 
 Port = Annotated[int, Ge(0), Le(65_535)]
-Positive = Annotated[int, Gt(0)]
+Positive = Annotated[int, Gt(0), Le(2**31 - 1)]
 NotNegative = Annotated[int, Ge(0)]
 Seconds = Annotated[float, Gt(0), Le(31_536_000)]
 Bytes = Annotated[int, Gt(0), Le(2**40)]
@@ -154,7 +154,8 @@ class LimitsConfig:
     """Connections at once, in all."""
 
     handshakes: Positive = 1_000
-    """Handshakes in progress at once, in all; past it the oldest is closed without an answer."""
+    """Handshakes in progress at once, in all; past it the oldest of the address with most of them
+    is closed without an answer."""
 
     handshake_seconds: Seconds = 5.0
     """How long a peer may take from connecting to the upgrade."""

@@ -209,6 +209,9 @@ def _read(file: Path) -> str:
     except tomllib.TOMLDecodeError as error:
         problem = Problem(str(file), f"is not TOML: {error}.", "Correct it there.")
         raise ConfigError((problem,)) from None
+    except (ValueError, RecursionError):  # the parser follows neither such numbers nor such depth
+        problem = Problem(str(file), "holds a number or a list that no setting has.", "Remove it.")
+        raise ConfigError((problem,)) from None
     return text
 
 

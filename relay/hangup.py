@@ -20,6 +20,7 @@ class Hangup:
 
     def __init__(self) -> None:
         self.has_come = False
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until there is a status to tell
         is_ignored = signal.signal(signal.SIGHUP, self._note) is signal.SIG_IGN
         self._lives_in_terminal = not is_ignored and _is_in_foreground()
 

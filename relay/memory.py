@@ -27,7 +27,7 @@ from actors.delivery import PAGE_BYTES, READ_STATES_PER_PAGE
 from actors.mailbox import BATCH_BYTES
 from actors.router import most_live
 from relay.config import KIB, MIB, Config, LimitsConfig
-from relay.server import most_admitted
+from relay.server import most_replaced
 from relay.transport.http import MAX_HEAD_BYTES
 from relay.transport.stream import RECEIVE_BYTES
 from relay.transport.write_queue import DRAIN_BYTES, SENT_KEPT_BYTES
@@ -111,7 +111,7 @@ def human(size: int) -> str:
 
 def _parts(config: Config) -> Iterator[Part]:
     limits = config.limits
-    connections = most_admitted(limits.connections)
+    connections = _most_connections(limits)
     yield Part("connections", connections, CONNECTION_BYTES)
     yield Part("connections, incoming", connections, _incoming_bytes(config))
     yield Part("connections, outgoing", connections, _outgoing_bytes(limits))
@@ -126,6 +126,10 @@ def _parts(config: Config) -> Iterator[Part]:
     yield Part("conversations", most_live(limits.live_conversations), CONVERSATION_BYTES)
     yield Part("recent records", 1, limits.recent_records_bytes * 9 // 8)
     yield Part("remembered names", 2 * REMEMBERED_NAMES, NAME_BYTES)
+
+
+def _most_connections(limits: LimitsConfig) -> int:
+    return limits.connections + most_replaced(limits.connections)
 
 
 def _incoming_bytes(config: Config) -> int:
@@ -163,7 +167,7 @@ def _outgoing_bytes(limits: LimitsConfig) -> int:
 
 
 def _letters(limits: LimitsConfig) -> int:
-    connections = most_admitted(limits.connections)
+    connections = _most_connections(limits)
     by_bytes = limits.sends_under_way_bytes // LEAST_LETTER_BYTES
     return min(connections * limits.unacked_sends, by_bytes)
 

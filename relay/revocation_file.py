@@ -80,7 +80,10 @@ def read_revocations(directory: Path) -> RevokedSince:
         CommandError: the file cannot be read, or is damaged.
     """
     try:
-        content = (directory / REVOCATIONS_FILE).read_bytes()
+        # Whatever else may be in its place must not keep the reader waiting.
+        descriptor = os.open(directory / REVOCATIONS_FILE, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read()
     except FileNotFoundError:
         return {}
     except OSError as error:

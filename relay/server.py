@@ -25,7 +25,7 @@ DRAINING_RETRY_MS: Final = 1_000
 """How soon a client may come back: this and up to twice as much again, so that not all come."""
 
 LEAST_REPLACED: Final = 8
-"""Replaced ones that still close may be a tenth of all connections, or so many if that is few."""
+"""Replaced ones that are not gone may be a tenth of all connections, or so many if that is few."""
 
 LOOKED_AT_PER_TURN: Final = 256
 """Of the connections that may have been revoked."""
@@ -40,9 +40,9 @@ class Admission:
     address: str
 
 
-def most_admitted(connections: int) -> int:
-    """How many connections there can be where so many may be, with those that are replaced."""
-    return connections + max(connections // 10, LEAST_REPLACED)
+def most_replaced(connections: int) -> int:
+    """How many replaced connections there can be beside so many that are not."""
+    return max(connections // 10, LEAST_REPLACED)
 
 
 class Server:
@@ -62,6 +62,7 @@ class Server:
         self._is_revoked = is_revoked
         self._connections: set[Connection] = set()
         self._admitted = 0
+        self._present = 0  # devices: the admitted without those that are replaced
         self._devices: dict[UserId, Counter[DeviceId]] = {}
         self._addresses: Counter[str] = Counter()
         self._is_draining = False
@@ -91,29 +92,35 @@ class Server:
         return Admission(identity, self._new_connection_id(), address)
 
     def admit(self, who: Admission) -> None:
-        """See `Reception.admit`. A connection that replaces another of its device is not counted.
+        """See `Reception.admit`. A connection that replaces another of its device takes its place.
 
-        Unless too many replaced ones are still closing: whoever replaces himself without end would
-        else have no limit at all.
+        The replaced ones, until they are gone, are counted by themselves: whoever replaces himself
+        without end has a limit, and takes no place from anyone else.
         """
         limits = self._around.limits
         identity = who.identity
         devices = self._devices.get(identity.user)
         is_new = devices is None or identity.device not in devices
-        if is_new and devices is not None and len(devices) >= limits.connections_per_user:
-            raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
+        if devices is not None:
+            counted = len(devices) if is_new else devices.total() - len(devices)
+            if counted >= limits.connections_per_user:
+                raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
         if is_new and self._addresses[who.address] >= limits.connections_per_address:
             raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
         if self._is_draining:
             raise HandshakeRefusedError("draining", retry_after_ms=self._draining_retry_ms())
-        most = limits.connections if is_new else most_admitted(limits.connections)
-        if self._admitted >= most:
+        if is_new:
+            has_room = self._present < limits.connections
+        else:
+            has_room = self._admitted - self._present < most_replaced(limits.connections)
+        if not has_room:
             raise HandshakeRefusedError("overloaded", retry_after_ms=RETRY_MS)
         if devices is None:
             devices = self._devices[identity.user] = Counter()
         devices[identity.device] += 1
         self._addresses[who.address] += 1
         self._admitted += 1
+        self._present += is_new
 
     async def serve(self, who: Admission, codec: Codec, transport: Transport) -> None:
         """See `Reception.serve`."""
@@ -163,6 +170,7 @@ class Server:
         devices[identity.device] -= 1
         if not devices[identity.device]:
             del devices[identity.device]
+            self._present -= 1
         if not devices:
             del self._devices[identity.user]
         if self._is_draining and not self._admitted:

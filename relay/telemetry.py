@@ -5,12 +5,14 @@ with that kind of value. The rest is dropped; in tests (`strict`) it raises. Ide
 as a hash under a key of this process's own. Libraries' log records and uncaught exceptions go the
 same way: where and what type, never their text, because their text may quote a client.
 
-Writing blocks when standard error blocks: a terminal, a file or the journal does not, for long.
+Nobody waits for whoever reads standard error: a line that would have to is lost, and counted.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import select
 import sys
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
@@ -76,9 +78,20 @@ def configure_logging(
         ).bind()
         return logger
 
-    telemetry = StructuredTelemetry(logger_at, level, strict=strict)
+    telemetry = StructuredTelemetry(logger_at, level, _readiness_of(stream), strict=strict)
     _route_libraries(telemetry)
     return telemetry
+
+
+def _readiness_of(stream: TextIO) -> Callable[[], bool]:
+    """Whether the stream takes a line now: a pipe that nobody reads would stop the event loop."""
+    try:
+        descriptor = stream.fileno()
+    except io.UnsupportedOperation:
+        return lambda: True  # in memory
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return lambda: bool(poll.poll(0))
 
 
 class StructuredTelemetry:
@@ -88,16 +101,19 @@ class StructuredTelemetry:
     can be written is preceded by `log.lost`.
     """
 
-    __slots__ = ("_logger", "_logger_at", "_lost", "_strict", "is_debug")
+    __slots__ = ("_is_ready", "_logger", "_logger_at", "_lost", "_strict", "is_debug")
 
     def __init__(
         self,
         logger_at: Callable[[Level], structlog.typing.FilteringBoundLogger],
         level: Level,
+        is_ready: Callable[[], bool],
         *,
         strict: bool,
     ) -> None:
+        """`is_ready` says whether a line can be written without waiting."""
         self._logger_at = logger_at
+        self._is_ready = is_ready
         self._lost = 0
         self._strict = strict
         self.adopt(level)
@@ -126,6 +142,9 @@ class StructuredTelemetry:
 
     def _write(self, write: Callable[..., object], event: str, fields: Mapping[str, Field]) -> None:
         try:
+            if not self._is_ready():
+                self._lost += 1
+                return
             if self._lost:
                 self._logger.warning("log.lost", lines=self._lost)
                 self._lost = 0

@@ -92,7 +92,7 @@ class Front(Generic[Who]):
         """
         deadline = trio.current_time() + self._limits.handshake_seconds
         try:
-            with self._pending.one(connected):
+            with self._pending.one(connected, self._addresses.of(peer, ())):
                 admitted = await self._receive(connected, peer, deadline)
             if admitted is not None:
                 who, codec, opened = admitted
@@ -123,7 +123,7 @@ class Front(Generic[Who]):
 
     def make_room(self) -> bool:
         """Free a descriptor at the cost of the oldest handshake; False where none is going on."""
-        return self._pending.end_oldest()
+        return self._pending.end_one()
 
     async def _receive(
         self, connected: TcpStream, peer: str, deadline: float

@@ -7,7 +7,7 @@ read together; what goes out waits in a `WriteQueue`.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import trio
 
@@ -17,6 +17,9 @@ from relay.transport.handshake import Upgrade, acceptance
 from relay.transport.limits import TransportLimits
 from relay.transport.stream import BROKEN, RECEIVE_BYTES, ByteStream, close_gently
 from relay.transport.write_queue import WriteQueue
+
+IRREGULAR_BYTES: Final = 2_048
+"""Of fragments, control frames and whatever else is no plain message, looked at in one turn."""
 
 
 def open_websocket(
@@ -65,7 +68,7 @@ class WebSocketTransport:
         is_text: bool,
         write_seconds: float,
         acceptance: bytes = b"",
-        received: bytes = b"",
+        received: bytes | bytearray = b"",
     ) -> None:
         """`acceptance` goes out before anything else; `received` is read before the stream is."""
         self._stream = stream
@@ -120,7 +123,8 @@ class WebSocketTransport:
                 self._last_heard = trio.current_time()
         chunk = await self._next_chunk()
         now = self._last_heard = trio.current_time()
-        messages = self._framing.receive(chunk, now)
+        messages = self._framing.receive(chunk, now, IRREGULAR_BYTES)
+        self._received = self._framing.unread
         if outgoing := self._framing.outgoing():
             self._out.put(*outgoing)
             self._out.flush_control()

@@ -59,6 +59,11 @@ class Setting:
         )
 
     @property
+    def most_irregular(self) -> int | None:
+        """The relay takes what is no plain message in small steps, a client all at once."""
+        return None if self.is_client else 16
+
+    @property
     def most_held_bytes(self) -> int:
         """One message in parts, and the header of a frame or a whole control frame between them."""
         return self.max_frame_bytes + FRAME_HEADER_BYTES + MAX_CONTROL_BYTES
@@ -129,7 +134,9 @@ def _take(setting: Setting, cuts: Cuts, stream: bytes) -> Course:
 def _receive(setting: Setting, framing: Framing, course: Course, piece: bytes) -> bytes:
     """Add to the course what the piece brings; returns the answer to it."""
     was_finished = framing.is_finished
-    messages = framing.receive(piece, 0.0)
+    messages = framing.receive(piece, 0.0, setting.most_irregular)
+    while framing.unread and not framing.is_finished:
+        messages += framing.receive(framing.unread, 0.0, setting.most_irregular)
     answer = b"".join(framing.outgoing())
     promise(not was_finished or not (messages or answer), "something after the end")
     promise(

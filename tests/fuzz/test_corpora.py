@@ -191,7 +191,7 @@ def _take_fragment_without_end(self: _Core, frame: object) -> None:
 
 
 def a_message_after_our_close_is_delivered(patch: pytest.MonkeyPatch) -> None:
-    def receive(self: Framing, chunk: bytes, now: float) -> list[bytes | bytearray]:
+    def receive(self: Framing, chunk: bytes, *_: object) -> list[bytes | bytearray]:
         messages: list[bytes | bytearray] = []
         self._take_regular(chunk, messages)
         return messages

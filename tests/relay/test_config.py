@@ -151,6 +151,8 @@ def test_values_never_appear_in_what_is_told(tmp_path, monkeypatch):
     ("text", "told"),
     [
         ("[server\n", "is not TOML"),
+        ("a = " + 100_000 * "[", "holds a number or a list that no setting has"),
+        ("[limits]\nconnections = " + 5_000 * "9", "holds a number or a list that no setting has"),
         ("server = 3\n", "is a section and not a value"),
         ('[server]\nhost = "0.0.0.0"\n', "is not a loopback address"),
         ('[server]\ntls_key = "key.pem"\n', "needs tls_certificate as well"),

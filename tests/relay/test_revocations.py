@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -180,7 +181,13 @@ def hide(file: Path) -> None:
     file.mkdir()
 
 
-@pytest.mark.parametrize("break_it", [spoil, hide, Path.unlink])
+def clog(file: Path) -> None:
+    """In the place of the file is what would keep whoever opens it waiting for ever."""
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("break_it", [spoil, hide, clog, Path.unlink])
 async def test_a_file_that_cannot_be_used_changes_nothing_and_is_complained_of_once(
     break_it: Callable[[Path], None], tmp_path: Path, autojump_clock: MockClock
 ) -> None:
@@ -200,6 +207,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_complained_of_o
 
         if watched.file.is_dir():
             watched.file.rmdir()
+        watched.file.unlink(missing_ok=True)
         watched.file.write_bytes(good)
         watched.revoke("bob")
         await a_look()

@@ -11,7 +11,7 @@ from ksmp.codec import MSGPACK
 from ksmp.events import Connected, Error, SendAck
 from ksmp.types import ConnectionId, DeviceId, TimeMs, UserId
 from relay.auth import Authenticator, Identity
-from relay.server import Admission, Server, most_admitted
+from relay.server import Admission, Server, most_replaced
 from relay.transport.http import HandshakeRefusedError
 from tests.actors.fake_transport import FakeTransport
 from tests.actors.peers import ConnectedWorld, sends
@@ -138,15 +138,36 @@ async def test_whoever_replaces_himself_without_end_has_a_limit_too(
     autojump_clock: MockClock,
 ) -> None:
     relay = Relay(Limits(connections=2))
-    most = most_admitted(2)
     async with trio.open_nursery() as nursery:
         await relay.start(nursery)
         relay.log.is_held = True  # nobody gets further than into the door
-        for _ in range(most):
+        for _ in range(1 + most_replaced(2)):
             await relay.arrive(nursery, "alice")
-        assert relay.server.connections == most > 2
 
         with pytest.raises(HandshakeRefusedError) as refused:
             await relay.arrive(nursery, "alice")
         assert refused.value.code == "overloaded"
         nursery.cancel_scope.cancel()
+
+
+async def test_whoever_replaces_himself_takes_no_place_from_anyone_else(
+    autojump_clock: MockClock,
+) -> None:
+    relay = Relay(Limits(connections=2, connections_per_user=5))
+    async with trio.open_nursery() as nursery:
+        await relay.start(nursery)
+        relay.log.is_held = True
+        for _ in range(1 + 5):
+            await relay.arrive(nursery, "alice")
+
+        with pytest.raises(HandshakeRefusedError) as refused:
+            await relay.arrive(nursery, "alice")
+        assert refused.value.code == "rate_limited"
+        await relay.arrive(nursery, "bob")
+        for _ in range(most_replaced(2) - 5):
+            await relay.arrive(nursery, "bob")
+        with pytest.raises(HandshakeRefusedError) as refused:
+            await relay.arrive(nursery, "bob")
+        assert refused.value.code == "overloaded"
+        nursery.cancel_scope.cancel()
+    assert relay.server.connections == 0

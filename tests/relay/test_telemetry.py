@@ -15,7 +15,7 @@ import timeit
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TextIO
 
 import pytest
 
@@ -57,7 +57,7 @@ def process_wide_settings_are_restored() -> Iterator[None]:
 
 
 def telemetry_to(
-    stream: io.StringIO, level: str = "debug", key: bytes = b"k", **options: object
+    stream: TextIO, level: str = "debug", key: bytes = b"k", **options: object
 ) -> StructuredTelemetry:
     options = {"format": "json", "strict": False} | options
     return configure_logging(
@@ -296,6 +296,24 @@ def test_a_line_that_cannot_be_written_is_counted_and_stops_nobody():
 
     assert [(line["event"], line.get("lines")) for line in lines(stream)] == [
         ("log.lost", 2),
+        ("relay.ready", None),
+    ]
+
+
+def test_a_pipe_that_nobody_reads_stops_nobody_and_what_it_missed_is_counted():
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as reader, open(writing, "w") as stream:
+        telemetry = telemetry_to(stream, "info")
+        for _ in range(5_000):  # several times what a pipe takes
+            telemetry.info("relay.ready", port=1)
+        os.set_blocking(reading, False)
+        taken = b"".join(iter(lambda: reader.read(1 << 16) or b"", b"")).count(b"relay.ready")
+        telemetry.info("relay.ready", port=2)
+        after = [json.loads(line) for line in reader.read(1 << 16).splitlines()]
+
+    assert 0 < taken < 5_000
+    assert [(line["event"], line.get("lines")) for line in after] == [
+        ("log.lost", 5_000 - taken),
         ("relay.ready", None),
     ]
 

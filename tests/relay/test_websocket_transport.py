@@ -26,7 +26,7 @@ def transport_on(stream: ByteStream, **settings: object) -> WebSocketTransport:
 
 @asynccontextmanager
 async def connected(
-    **settings: float,
+    **settings: object,
 ) -> AsyncIterator[tuple[WebSocketTransport, trio.SocketStream]]:
     """A transport, and the raw stream of its peer."""
     with tcp_pair() as (server, client):
@@ -39,6 +39,33 @@ async def test_all_messages_of_one_read_arrive_together() -> None:
         await peer.send_all(b"".join(masked(bytes([index])) for index in range(100)))
 
         assert await transport.receive() == [bytes([index]) for index in range(100)]
+
+
+async def test_a_read_full_of_fragments_leaves_others_their_turns_and_loses_nothing() -> None:
+    parts = [
+        masked(b"", fin=False),
+        *(3 * [masked(b"", Opcode.CONT, fin=False)]),
+        masked(b"end", Opcode.CONT),
+    ]
+    sent = 1_000
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with connected(received=sent * b"".join(parts)) as (transport, _peer):
+        received: list[bytes | bytearray] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_turns)
+            while len(received) < sent:
+                received += await transport.receive()
+            nursery.cancel_scope.cancel()
+
+    assert received == sent * [b"end"]
+    assert turns >= 10  # one for each two KiB of thirty
 
 
 async def test_abort_wakes_whoever_receives_and_drops_what_is_queued() -> None:
