@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
-from functools import singledispatchmethod
 from pathlib import Path
 from typing import Final
 
@@ -65,12 +64,15 @@ class _Loader:
         self.story = Story(header)
         self.now = 0
         self._keys: dict[tuple[int, int, str], int] = {}
+        # A kind is taken by the method of its name.
+        self._takers: dict[type[r.Record], Callable[[r.Record], None]] = {
+            kind: getattr(self, f"_{name.replace('.', '_')}") for name, kind in r.KINDS.items()
+        }
         self._frame_appends = _appends_of_frames(self.story)
 
-    @singledispatchmethod
     def take(self, record: r.Record) -> None:
         """Take the next record."""
-        raise HistoryError(f"nobody takes {type(record).__name__}")
+        self._takers[type(record)](record)
 
     def _advance(self, after_ns: int) -> int:
         if after_ns < 0:
@@ -80,13 +82,11 @@ class _Loader:
 
     # ── names ────────────────────────────────────────────────────────────────────────────────
 
-    @take.register
-    def _(self, record: r.Named) -> None:
+    def _user(self, record: r.Named) -> None:
         _require_next(record.number, self.story.users)
         self.story.users.append(User(record.user_id, record.base))
 
-    @take.register
-    def _(self, record: r.Begun) -> None:
+    def _conversation(self, record: r.Begun) -> None:
         _require_next(record.number, self.story.conversations)
         _require_known(record.one, self.story.users)
         _require_known(record.other, self.story.users)
@@ -94,8 +94,7 @@ class _Loader:
             Conversation(record.conversation_id, (record.one, record.other), record.is_new)
         )
 
-    @take.register
-    def _(self, record: r.Content) -> None:
+    def _content(self, record: r.Content) -> None:
         _require_next(record.number, self.story.contents)
         digest = bytes.fromhex(record.sha256)
         if len(digest) != SHA256_BYTES:
@@ -104,8 +103,7 @@ class _Loader:
 
     # ── connections ──────────────────────────────────────────────────────────────────────────
 
-    @take.register
-    def _(self, record: r.Connected) -> None:
+    def _connected(self, record: r.Connected) -> None:
         now = self._advance(record.after_ns)
         _require_next(record.connection, self.story.connections)
         _require_known(record.user, self.story.users)
@@ -121,14 +119,12 @@ class _Loader:
             )
         )
 
-    @take.register
-    def _(self, record: r.Resume) -> None:
+    def _resume(self, record: r.Resume) -> None:
         now = self._advance(record.after_ns)
         connection = self._connection(record.connection)
         connection.asked.append(Asked(now, record.cursor, record.is_final, len(connection.rows)))
 
-    @take.register
-    def _(self, record: r.Resumed) -> None:
+    def _resumed(self, record: r.Resumed) -> None:
         now = self._advance(record.after_ns)
         connection = self._connection(record.connection)
         good = [one for one in connection.asked if not one.was_refused]
@@ -136,8 +132,7 @@ class _Loader:
             raise ValueError("a resume is complete that was not asked for")
         good[0].completed.append((now, record.global_inbox_seq, len(connection.rows)))
 
-    @take.register
-    def _(self, record: r.Frames) -> None:
+    def _in(self, record: r.Frames) -> None:
         now = self._advance(record.after_ns)
         rows, frames = self._connection(record.connection).rows, self.story.frames
         conversations = len(self.story.conversations)
@@ -158,24 +153,21 @@ class _Loader:
             chain(frame.chain)
             raw(frame.raw)
 
-    @take.register
-    def _(self, record: r.Closed) -> None:
+    def _closed(self, record: r.Closed) -> None:
         now = self._advance(record.after_ns)
         connection = self._connection(record.connection)
         connection.closed = record.code
         if record.code is not None:
             self.story.closes.append((now, record.connection, record.code))
 
-    @take.register
-    def _(self, record: r.Refused) -> None:
+    def _refused(self, record: r.Refused) -> None:
         now = self._advance(record.after_ns)
         _require_known(record.user, self.story.users)
         self.story.http_refusals.append(HttpRefusal(now, record.user, record.status, record.code))
 
     # ── sends ────────────────────────────────────────────────────────────────────────────────
 
-    @take.register
-    def _(self, record: r.Send) -> None:
+    def _send(self, record: r.Send) -> None:
         now = self._advance(record.after_ns)
         story, offers = self.story, self.story.offers
         sender = self._connection(record.connection).user
@@ -202,8 +194,7 @@ class _Loader:
         first = story.offer_of_payload.setdefault(mark, offer)
         self._attempt(now, record.attempt, record.connection, first, record.late_ns)
 
-    @take.register
-    def _(self, record: r.Again) -> None:
+    def _again(self, record: r.Again) -> None:
         now = self._advance(record.after_ns)
         _require_known(record.of, self.story.attempts.at)
         offer = self.story.attempts.offer[record.of]
@@ -211,8 +202,7 @@ class _Loader:
             raise ValueError("another user offers the same envelope")
         self._attempt(now, record.attempt, record.connection, offer, 0)
 
-    @take.register
-    def _(self, record: r.Ok) -> None:
+    def _ok(self, record: r.Ok) -> None:
         now = self._advance(record.after_ns)
         attempts, number = self.story.attempts, record.attempt
         self._settle(now, number, Outcome.OK)
@@ -221,8 +211,7 @@ class _Loader:
         attempts.chain[number] = record.chain
         attempts.raw[number] = record.raw
 
-    @take.register
-    def _(self, record: r.Fail) -> None:
+    def _fail(self, record: r.Fail) -> None:
         now = self._advance(record.after_ns)
         self._settle(now, record.attempt, Outcome.FAIL)
         self.story.refusals.append(
@@ -236,14 +225,12 @@ class _Loader:
             )
         )
 
-    @take.register
-    def _(self, record: r.Info) -> None:
+    def _info(self, record: r.Info) -> None:
         self._settle(self._advance(record.after_ns), record.attempt, Outcome.INFO)
 
     # ── read positions, other errors ─────────────────────────────────────────────────────────
 
-    @take.register
-    def _(self, record: r.Read) -> None:
+    def _read(self, record: r.Read) -> None:
         now = self._advance(record.after_ns)
         _require_next(record.read, self.story.reads)
         _require_known(record.conversation, self.story.conversations)
@@ -259,14 +246,12 @@ class _Loader:
             )
         )
 
-    @take.register
-    def _(self, record: r.ReadOk) -> None:
+    def _read_ok(self, record: r.ReadOk) -> None:
         _require_known(record.read, self.story.reads)
         read = self.story.reads[record.read]
         read.answered_at, read.answer = self._advance(record.after_ns), record.server_seq
 
-    @take.register
-    def _(self, record: r.Position) -> None:
+    def _position(self, record: r.Position) -> None:
         now = self._advance(record.after_ns)
         _require_known(record.connection, self.story.connections)
         _require_known(record.conversation, self.story.conversations)
@@ -277,8 +262,7 @@ class _Loader:
             )
         )
 
-    @take.register
-    def _(self, record: r.Error) -> None:
+    def _error(self, record: r.Error) -> None:
         now = self._advance(record.after_ns)
         connection = self._connection(record.connection)
         self.story.refusals.append(
@@ -309,16 +293,13 @@ class _Loader:
 
     # ── the world ────────────────────────────────────────────────────────────────────────────
 
-    @take.register
-    def _(self, record: r.Down) -> None:
+    def _down(self, record: r.Down) -> None:
         self.story.downs.append((self._advance(record.after_ns), record.how))
 
-    @take.register
-    def _(self, record: r.Up) -> None:
+    def _up(self, record: r.Up) -> None:
         self.story.ups.append(self._advance(record.after_ns))
 
-    @take.register
-    def _(self, record: r.Begin) -> None:
+    def _begin(self, record: r.Begin) -> None:
         now = self._advance(record.after_ns)
         for victim in record.victims:
             _require_known(victim, self.story.conversations)
@@ -326,18 +307,15 @@ class _Loader:
             record.kind, now, frozenset(record.victims), record.sync_ms
         )
 
-    @take.register
-    def _(self, record: r.End) -> None:
+    def _end(self, record: r.End) -> None:
         self.story.windows[record.window].ended_at = self._advance(record.after_ns)
 
-    @take.register
-    def _(self, record: r.Head) -> None:
+    def _head(self, record: r.Head) -> None:
         self._advance(record.after_ns)
         _require_known(record.conversation, self.story.conversations)
         self.story.heads[record.conversation] = record.server_seq
 
-    @take.register
-    def _(self, record: r.Over) -> None:
+    def _over(self, record: r.Over) -> None:
         self._advance(record.after_ns)
         self.story.is_whole = True
 

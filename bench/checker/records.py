@@ -12,7 +12,7 @@ the first 8 bytes of a SHA-256 (`digests.mark`), as a number.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from msgspec import Struct
 
@@ -320,3 +320,8 @@ Record = (
     | Head
     | Over
 )
+
+KINDS: Final[dict[str, type[Record]]] = {
+    str(kind.__struct_config__.tag): kind for kind in get_args(Record)
+}
+"""The name of a kind → its type."""
