@@ -155,12 +155,16 @@ class Recorder:
         chain: bytes,
         raw: bytes,
     ) -> r.Frame:
-        """One inbox frame; `raw` are the bytes of its message."""
+        """One inbox frame; `raw` are the bytes of its message.
+
+        A conversation that was not named before is taken for one from before this history.
+        """
         conversation_id = envelope.conversation_id
+        people = (envelope.sender, envelope.recipient)
         return r.Frame(
             global_inbox_seq,
             previous,
-            self.conversation(conversation_id, envelope.sender, envelope.recipient),
+            self.conversation(conversation_id, *people, is_new=False),
             server_seq,
             received_ms - self.wall_began_ms,
             payload_mark(conversation_id, payload_of(envelope)),

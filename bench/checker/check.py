@@ -9,6 +9,7 @@ from msgspec import Struct
 from bench.checker.index import build
 from bench.checker.invariants import ALL
 from bench.checker.loading import load
+from bench.checker.order import Order, order_of
 from bench.checker.story import Story
 from bench.checker.verdict import Verdict
 
@@ -29,6 +30,7 @@ class Report(Struct, frozen=True):
     restarts: int
     whole: bool
     ok: bool
+    order: Order
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -70,5 +72,10 @@ def judge(story: Story) -> Report:
         restarts=len(story.ups),
         whole=story.is_whole,
         ok=story.is_whole and is_clean and any(one.examined for one in verdicts),
+        order=order_of(story, _violations(verdicts, "I3")),
         verdicts=verdicts,
     )
+
+
+def _violations(verdicts: tuple[Verdict, ...], name: str) -> int:
+    return next(one.violations for one in verdicts if one.invariant == name)

@@ -134,3 +134,17 @@ def _acked_at(story: Story) -> array[int]:
 def good_resume(asked: list[Asked]) -> Asked | None:
     """The one that frames answer: the first that was not refused."""
     return next((one for one in asked if not one.was_refused), None)
+
+
+def first_allowed(asked: Asked) -> int:
+    """The position of the first frame that may come; after null none comes before the answer."""
+    if asked.cursor is None and asked.completed:
+        return asked.completed[0][2]
+    return asked.position
+
+
+def base_of(asked: Asked) -> int:
+    """The number after which the stream of a resume begins."""
+    if asked.cursor is not None:
+        return asked.cursor
+    return asked.completed[0][1] if asked.completed else 0

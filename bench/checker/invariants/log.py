@@ -58,7 +58,9 @@ def _read_was_sent(story: Story, index: Index, examination: Examination) -> None
         zip(frames.conversation, frames.server_seq, frames.payload, strict=True)
     ):
         first = index.log[conversation][seq]
-        if row != first and payload == frames.payload[first]:
+        is_known = row != first and payload == frames.payload[first]
+        # In a conversation from before, others may write whom nobody has recorded.
+        if is_known or not story.conversations[conversation].is_new:
             continue
         examination.examined += 1
         offer = story.offer_of_payload.get(payload)

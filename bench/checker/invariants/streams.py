@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Final
 
 from bench.checker.describing import connection_name, frame_line, line_at
-from bench.checker.index import Index, good_resume
+from bench.checker.index import Index, base_of, first_allowed, good_resume
 from bench.checker.story import Asked, Connection, Outcome, Story
 from bench.checker.verdict import Examination, Invariant
 
@@ -17,18 +17,11 @@ def _exactly_once(story: Story, index: Index, examination: Examination) -> None:
     for connection in story.connections:
         examination.examined += len(connection.rows)
         asked = good_resume(connection.asked)
-        first = len(connection.rows) if asked is None else _first_allowed(asked)
+        first = len(connection.rows) if asked is None else first_allowed(asked)
         for row in connection.rows[:first]:
             _show_unasked(story, examination, row)
         if asked is not None and first < len(connection.rows):
             _follow(story, connection, asked, first, examination)
-
-
-def _first_allowed(asked: Asked) -> int:
-    """The position of the first frame that may come; after null none comes before the answer."""
-    if asked.cursor is None and asked.completed:
-        return asked.completed[0][2]
-    return asked.position
 
 
 def _show_unasked(story: Story, examination: Examination, row: int) -> None:
@@ -44,7 +37,7 @@ def _follow(
 ) -> None:
     """The client's rule, and that the links leave nothing out."""
     numbers, links = story.frames.global_inbox_seq, story.frames.previous
-    cursor, before = _base(asked), -1
+    cursor, before = base_of(asked), -1
     jumps = sorted(connection.jumps, reverse=True)
     for position in range(first, len(connection.rows)):
         row = connection.rows[position]
@@ -55,12 +48,6 @@ def _follow(
         if not link <= cursor < number or (before >= 0 and link != cursor):
             _show_break(story, examination, before, row, cursor)
         cursor, before = max(cursor, number), row
-
-
-def _base(asked: Asked) -> int:
-    if asked.cursor is not None:
-        return asked.cursor
-    return asked.completed[0][1] if asked.completed else 0
 
 
 def _show_break(story: Story, examination: Examination, before: int, row: int, cursor: int) -> None:
