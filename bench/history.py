@@ -49,7 +49,8 @@ class Recorder:
         self._last = now_ns()
         self._queue: list[r.Record] = []
         self._users: dict[str, int] = {}
-        self._conversations: dict[tuple[str, int, int], int] = {}
+        self._conversations: dict[tuple[str, str, str], int] = {}
+        self._conversation_count = 0
         self._contents: dict[bytes, int] = {}
         self._connections = 0
         self._reads = 0
@@ -95,12 +96,14 @@ class Recorder:
         self, conversation_id: str, one: str, other: str, *, is_new: bool = True
     ) -> int:
         """The number of the conversation of two users."""
-        low, high = sorted((self.user(one), self.user(other)))
-        place = (conversation_id, low, high)
-        number = self._conversations.get(place)
+        number = self._conversations.get((conversation_id, one, other))
         if number is None:
-            number = self._conversations[place] = len(self._conversations)
-            self._put(r.Begun(number, conversation_id, low, high, is_new))
+            number = self._conversation_count
+            self._conversation_count += 1
+            self._conversations[conversation_id, one, other] = number
+            self._conversations[conversation_id, other, one] = number
+            users = self.user(one), self.user(other)
+            self._put(r.Begun(number, conversation_id, *users, is_new))
         return number
 
     def content(self, ciphertext: bytes) -> int:

@@ -6,10 +6,18 @@ apart, and small.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
+from struct import Struct
 from typing import Final, NamedTuple
 
-MARK_BYTES: Final = 8
+NAMES: Final = 65_536
+"""Names whose encoding is remembered."""
+
+_length: Final = Struct("!I").pack
+_number: Final = Struct("!Q").pack
+_first_number: Final[Callable[[bytes], tuple[int]]] = Struct("!Q").unpack_from
 
 
 class Envelope(NamedTuple):
@@ -27,24 +35,27 @@ class Envelope(NamedTuple):
 
 def mark(raw: bytes) -> int:
     """The mark of some bytes."""
-    return int.from_bytes(sha256(raw).digest()[:MARK_BYTES], "big")
+    return _first_number(sha256(raw).digest())[0]
 
 
 def start_of(digest: bytes) -> int:
     """The mark that a whole digest, such as a chain value, is told by."""
-    return int.from_bytes(digest[:MARK_BYTES], "big")
+    return _first_number(digest)[0]
 
 
 def payload_of(envelope: Envelope) -> bytes:
     """What a link of the chain hashes of an envelope (protocol section 5.8)."""
+    message_id, key = envelope.message_id.encode(), envelope.key.encode()
     return b"".join(
         (
-            _prefixed(envelope.message_id),
+            _length(len(message_id)),
+            message_id,
             _prefixed(envelope.sender),
             _prefixed(envelope.recipient),
             _prefixed(envelope.content_type),
-            envelope.created_ms.to_bytes(8, "big"),
-            _prefixed(envelope.key),
+            _number(envelope.created_ms),
+            _length(len(key)),
+            key,
             envelope.content,
         )
     )
@@ -63,13 +74,15 @@ def chain_base(conversation_id: str, one: str, other: str) -> bytes:
 
 def chain_after(previous: bytes, server_seq: int, received_ms: int, payload: bytes) -> bytes:
     """The chain of a record, from the chain of the record before it."""
-    numbers = server_seq.to_bytes(8, "big") + received_ms.to_bytes(8, "big")
+    numbers = _number(server_seq) + _number(received_ms)
     return sha256(previous + numbers + payload).digest()
 
 
-def _prefixed(text: str) -> bytes:
-    return _counted(text.encode())
+@lru_cache(maxsize=NAMES)
+def _prefixed(name: str) -> bytes:
+    """A name that comes again and again: of a user, of a conversation, of a kind of content."""
+    return _counted(name.encode())
 
 
 def _counted(raw: bytes) -> bytes:
-    return len(raw).to_bytes(4, "big") + raw
+    return _length(len(raw)) + raw

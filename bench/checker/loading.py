@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import Final
@@ -50,7 +51,7 @@ def story_of(header: r.Header, records: Iterable[r.Record]) -> Story:
         for record in records:
             number += 1
             loader.take(record)
-    except (LookupError, ValueError, OverflowError) as error:
+    except (LookupError, ValueError, OverflowError, struct.error) as error:
         raise HistoryError(f"record {number} does not fit those before it: {error}") from None
     loader.story.records = number
     loader.story.ended_at = loader.now
