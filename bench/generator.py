@@ -77,7 +77,7 @@ class RelayLoad:
 
     async def read_back(self) -> None:
         """See `bench.process.Load`."""
-        self.close()
+        self._disconnect()
         slots = asyncio.Semaphore(READING_AT_ONCE)
 
         async def read_one(user: User) -> None:
@@ -89,6 +89,10 @@ class RelayLoad:
 
     def close(self) -> None:
         """See `bench.process.Load`."""
+        self._disconnect()
+        self._recorder.cut_off()
+
+    def _disconnect(self) -> None:
         for pair in self._pairs:
             for user in pair.users:
                 user.close()

@@ -73,14 +73,19 @@ class Recorder:
         if kind is None:
             self.close()
         else:
-            self._flush()
-            self._file.close()
+            self.cut_off()
 
     def close(self) -> None:
         """The history is whole."""
         self._put(r.Over(self._after()))
         self._flush()
         self._file.close()
+
+    def cut_off(self) -> None:
+        """Keep what was recorded, if the history was not closed: it is not whole."""
+        if not self._file.closed:
+            self._flush()
+            self._file.close()
 
     # ── names ────────────────────────────────────────────────────────────────────────────────
 

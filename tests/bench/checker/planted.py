@@ -1,268 +1,39 @@
 """Relays on paper that each break one promise; `PLANTED` says which judges must notice.
 
 What follows from a fault is broken as well, and is named too: a relay that forgets an acked record
-has also gone back. No other promise may be found broken.
+has also gone back. No other promise may be found broken. Here are those that go back, answer
+wrongly or let others wait; the rest is in the two files beside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from bench.checker.records import Frame
-from tests.bench.checker.tale import MS, TALKS, WORDS, Line, Sent, Stored, Tale
-
-
-class Once(Tale):
-    """Something goes wrong a single time, when everything has begun."""
-
-    done: bool = False
-
-    def first_time(self, *, after_ms: int = 200) -> bool:
-        """Whether it is to go wrong now."""
-        if self.done or self.now < after_ms * MS:
-            return False
-        self.done = True
-        return True
-
-
-# ── the log ──────────────────────────────────────────────────────────────────────────────────
-
-
-class LosesAnAckedRecord(Tale):
-    def _read_everything(self) -> None:
-        self._forget(self.sent[-1])
-        super()._read_everything()
-
-    def _forget(self, sent: Sent) -> None:
-        assert sent.record is not None
-        self.logs[sent.envelope.conversation_id].remove(sent.record)
-        for user in {sent.envelope.sender, sent.envelope.recipient}:
-            self.inboxes[user].remove(sent.record)
-
-
-class AcksAnotherNumber(Once):
-    def _ack(self, sent: Sent, attempt: int) -> None:
-        record = sent.record
-        assert record is not None
-        if record.server_seq > 1 and self.first_time():
-            other = self.logs[sent.envelope.conversation_id][record.server_seq - 2]
-            sent.record = Stored(
-                record.envelope, other.server_seq, record.received_ms, record.chain
-            )
-            super()._ack(sent, attempt)
-            sent.record = record
-            sent.is_acked = False
-        else:
-            super()._ack(sent, attempt)
-
-
-class InventsARecord(Tale):
-    def _settle(self) -> None:
-        self._store(Sent(self.envelope(), -1))
-        super()._settle()
-
-
-class StoresWhatItRefused(Tale):
-    def _refuse_one(self) -> None:
-        super()._refuse_one()
-        self._store(self.sent.pop())
-
-
-class SendsBeforeItWasSent(Tale):
-    def _settle(self) -> None:
-        envelope = self.envelope(TALKS[3])
-        early = Sent(envelope, -1)
-        self._store(early)
-        self._deliver()
-        self.pass_ms(1)
-        late = self._offer(envelope)
-        late.record = early.record
-        self._ack(late, late.attempt)
-        super()._settle()
-
-
-class BreaksTheChain(Once):
-    def _store(self, sent: Sent) -> None:
-        super()._store(sent)
-        if sent.record is not None and self.first_time():
-            sent.record.chain = bytes(32)
-
-
-class TellsOneUserAnotherTime(Once):
-    def _frame(self, line: Line, number: int, record: Stored) -> Frame:
-        if line.user == "ann" and number == len(self.inboxes["ann"]) and self.first_time():
-            shifted = Stored(
-                record.envelope, record.server_seq, record.received_ms + 1, record.chain
-            )
-            return super()._frame(line, number, shifted)
-        return super()._frame(line, number, record)
-
-
-class ForgetsKeys(Tale):
-    def _retry(self, sent: Sent) -> None:
-        self._store(sent)
-        super()._retry(sent)
-
-
-class LeavesAHole(Once):
-    hole: str = ""
-
-    def next_seq(self, log: list[Stored]) -> int:
-        if log and not self.hole and self.first_time():
-            self.hole = log[0].envelope.conversation_id
-        is_holed = bool(log) and log[0].envelope.conversation_id == self.hole
-        return super().next_seq(log) + is_holed
-
-
-# ── order ────────────────────────────────────────────────────────────────────────────────────
-
-
-class NumbersByTheWallClock(Tale):
-    """The later send is numbered before the earlier one, which has been acked."""
-
-    step_ms = -60_000
-
-    def _settle(self) -> None:
-        later, earlier = self.envelope(TALKS[0]), self.envelope(TALKS[0])
-        first, second = Sent(later, -1), self._offer(earlier)
-        self.wall_step_ms += self.step_ms
-        self._store(first)
-        self.wall_step_ms -= self.step_ms
-        self._store(second)
-        self._ack(second, second.attempt)
-        self.pass_ms(1)
-        offered = self._offer(later)
-        offered.record = first.record
-        self._ack(offered, offered.attempt)
-        self._deliver()
-        super()._settle()
-
-
-class NumbersALaterSendFirst(NumbersByTheWallClock):
-    step_ms = 0
-
-
-class TurnsOneConnectionAround(Tale):
-    def _settle(self) -> None:
-        one, other = self.envelope(TALKS[3]), self.envelope(TALKS[3])
-        pair = [self._offer(one), self._offer(other)]
-        for sent in reversed(pair):
-            self._store(sent)
-        self._deliver()
-        for sent in pair:
-            self._ack(sent, sent.attempt)
-        super()._settle()
-
-
-# ── streams and inboxes ──────────────────────────────────────────────────────────────────────
-
-
-class SkipsAFrame(Once):
-    def _deliver_to(self, line: Line) -> None:
-        if line.cursor + 1 == len(self.inboxes[line.user]) and self.first_time():
-            line.cursor += 1
-        super()._deliver_to(line)
-
-
-class SendsAFrameTwice(Once):
-    def _deliver_to(self, line: Line) -> None:
-        if line.cursor == len(self.inboxes[line.user]) > 0 and self.first_time():
-            line.cursor -= 1
-        super()._deliver_to(line)
-
-
-class SendsBeforeAResume(Tale):
-    def _stumble(self) -> None:
-        line = self.lines["bob"]
-        number = self.recorder.connected(
-            self.recorder.user("bob"),
-            device="eager",
-            subprotocol="ksmpv3.json",
-            epoch="e1",
-            head=len(self.inboxes["bob"]),
-        )
-        self.lines["bob"] = Line(number, "bob", "ksmpv3.json")
-        self._deliver_to(self.lines["bob"])
-        self.recorder.closed(number, None)
-        self.lines["bob"] = line
-        super()._stumble()
-
-
-class CutsTheReplayShort(Tale):
-    """The last frame of a replay is left out; what is said about it is as it should be."""
-
-    def _look_back(self, user: str) -> None:
-        last = self.inboxes[user].pop()
-        recorder_resumed = self.recorder.resumed
-        self.recorder.resumed = lambda on, number: recorder_resumed(on, number + 1)  # type: ignore[assignment,method-assign]
-        connected = self.recorder.connected
-        self.recorder.connected = self._with_head(1)  # type: ignore[method-assign]
-        super()._look_back(user)
-        self.recorder.resumed = recorder_resumed  # type: ignore[method-assign]
-        self.recorder.connected = connected  # type: ignore[method-assign]
-        self.inboxes[user].append(last)
-
-    def _with_head(self, more: int) -> Callable[..., int]:
-        connected = self.recorder.connected
-
-        def with_head(user: int, **fields: object) -> int:
-            fields["head"] = int(str(fields["head"])) + more
-            return connected(user, **fields)  # type: ignore[arg-type]
-
-        return with_head
-
-
-class ReplaysToAnOldHead(CutsTheReplayShort):
-    """A replay is whole up to a head that leaves out what had been acked."""
-
-    def _look_back(self, user: str) -> None:
-        last = [self.inboxes[user].pop() for _ in range(3)]
-        connected = self.recorder.connected
-        self.recorder.connected = self._with_head(3)  # type: ignore[method-assign]
-        Tale._look_back(self, user)
-        self.recorder.connected = connected  # type: ignore[method-assign]
-        self.inboxes[user] += reversed(last)
-
-
-class ReplaysOtherBytes(Once):
-    def _frame(self, line: Line, number: int, record: Stored) -> Frame:
-        if number < line.cursor or not self.downs_seen() or not self.first_time():
-            return super()._frame(line, number, record)
-        return super()._frame(Line(line.number, "?", line.subprotocol), number, record)
-
-    def downs_seen(self) -> bool:
-        return self.wall_step_ms != 0
-
-
-class StoresInOneInboxOnly(Once):
-    def _store(self, sent: Sent) -> None:
-        super()._store(sent)
-        people = {sent.envelope.sender, sent.envelope.recipient}
-        if len(people) == 2 and self.first_time():
-            self.inboxes[sent.envelope.recipient].pop()
-
-
-class StoresTwiceInAnInbox(Once):
-    def _store(self, sent: Sent) -> None:
-        super()._store(sent)
-        if sent.record is not None and self.first_time():
-            self.inboxes[sent.envelope.recipient].append(sent.record)
-
-
-class ShowsStrangers(Once):
-    def _store(self, sent: Sent) -> None:
-        super()._store(sent)
-        is_between_others = sent.envelope.conversation_id == "t0"
-        if sent.record is not None and is_between_others and self.first_time():
-            self.inboxes["cy"].append(sent.record)
-
-
-class ShowsStrangersPositions(Tale):
-    def _settle(self) -> None:
-        talk = self.recorder.conversation(*TALKS[0])
-        self.recorder.position(self.lines["cy"].number, talk, self.recorder.user("ann"), 0)
-        super()._settle()
-
+from tests.bench.checker.planted_log import (
+    AcksAnotherNumber,
+    BreaksTheChain,
+    ForgetsKeys,
+    InventsARecord,
+    LeavesAHole,
+    LosesAnAckedRecord,
+    NumbersALaterSendFirst,
+    NumbersByTheWallClock,
+    SendsBeforeItWasSent,
+    StoresWhatItRefused,
+    TellsOneUserAnotherTime,
+    TurnsOneConnectionAround,
+)
+from tests.bench.checker.planted_streams import (
+    CutsTheReplayShort,
+    ReplaysOtherBytes,
+    ReplaysToAnOldHead,
+    SendsAFrameTwice,
+    SendsBeforeAResume,
+    ShowsStrangers,
+    ShowsStrangersPositions,
+    SkipsAFrame,
+    StoresInOneInboxOnly,
+    StoresTwiceInAnInbox,
+)
+from tests.bench.checker.tale import TALKS, WORDS, Line, Sent, Tale
 
 # ── restarts ─────────────────────────────────────────────────────────────────────────────────
 

@@ -9,8 +9,8 @@ import pytest
 from bench.checker.check import judge
 from bench.checker.loading import story_of
 from bench.checker.order import Order
-from tests.bench.checker import planted
-from tests.bench.checker.planted import Once
+from tests.bench.checker import planted_log, planted_streams
+from tests.bench.checker.once import Once
 from tests.bench.checker.tale import Line, Tale, told
 
 
@@ -34,10 +34,10 @@ class TurnsTwoFramesAround(Once):
     "tale,word",
     [
         (Tale, None),
-        (planted.SkipsAFrame, "gaps"),
-        (planted.SendsAFrameTwice, "duplicates"),
+        (planted_streams.SkipsAFrame, "gaps"),
+        (planted_streams.SendsAFrameTwice, "duplicates"),
         (TurnsTwoFramesAround, "reordered"),
-        (planted.BreaksTheChain, "chain_breaks"),
+        (planted_log.BreaksTheChain, "chain_breaks"),
     ],
 )
 def test_each_fault_is_counted_under_its_own_name(

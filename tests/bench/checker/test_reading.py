@@ -13,7 +13,7 @@ from bench.checker.check import check
 from bench.checker.reading import HistoryError
 from bench.history import Recorder
 from relay.cli import run
-from tests.bench.checker.planted import SkipsAFrame
+from tests.bench.checker.planted_streams import SkipsAFrame
 from tests.bench.checker.tale import Tale
 
 HEADER = {
