@@ -67,13 +67,7 @@ def ordering(
     json
         Print JSON on standard output instead of a table.
     """
-    if (url is None) != (tokens is None):
-        raise CommandError(
-            ExitCode.USAGE,
-            "This cannot be measured",
-            "--url and --tokens belong together",
-            "Give both, or neither to measure a relay started for it.",
-        )
+    _require_both_or_neither(url, tokens)
     shape = Shape(pairs, in_flight, size, seconds, warm_up)
     with _told_to_people():
         if url is None or tokens is None:
@@ -118,6 +112,16 @@ def idle(
     else:
         _print_idle(report)
     return ExitCode.OK if report.is_good else ExitCode.FAILED
+
+
+def _require_both_or_neither(url: str | None, tokens: Path | None) -> None:
+    if (url is None) != (tokens is None):
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            "--url and --tokens belong together",
+            "Give both, or neither to measure a relay started for it.",
+        )
 
 
 @contextmanager
