@@ -1,1 +1,1 @@
-"""Load on a relay, and what it shows: order checked at every receiver, latency, throughput."""
+"""Load on a relay, and what it shows: a history that is judged, latency, throughput."""

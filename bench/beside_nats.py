@@ -148,7 +148,7 @@ def _compare(shape: Shape, rounds: int, delivery: str, streams: int) -> Comparis
     relay, nats, violations = [], [], 0
     for _ in range(rounds):
         report = measure_own_relay(shape)
-        violations += report.order.violations
+        violations += len(report.checker.violated) + report.undelivered
         relay.append(_relay_side(report))
         nats.append(_nats_side(_measure_nats(shape, delivery, streams)))
     return comparison(shape, relay, nats, violations)

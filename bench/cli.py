@@ -14,6 +14,8 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from bench.checker.check import Report
+from bench.checker.printing import excerpt_lines
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.ordering import OrderingReport, Shape, measure_own_relay, measure_relay_at
 from bench.relay_of_its_own import LIFTED, StartError
@@ -35,12 +37,14 @@ def ordering(
     warm_up: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=600))] = 2.0,
     url: str | None = None,
     tokens: Annotated[Path | None, Parameter(validator=validators.Path(exists=True))] = None,
+    history: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Load a relay with pairs of users and check the order of every conversation at every receiver.
+    """Load a relay with pairs of users, and judge what all of them saw.
 
     Without --url it starts a relay of its own on an empty store, with the limits on senders lifted.
-    Exits with 1 when a message was lost, doubled or out of order, or a chain was broken.
+    At the end every inbox is read once more. Exits with 1 when a message was lost, doubled or out
+    of order, a chain was broken, or anything else was seen that contradicts the protocol.
 
     Parameters
     ----------
@@ -58,23 +62,19 @@ def ordering(
         A relay that runs already, such as ws://127.0.0.1:8765/ksmp/v3; needs --tokens.
     tokens
         A file with one token a line, two for each pair, in pair order.
+    history
+        Keep what was recorded in this file, for `ksmp-relay check`.
     json
         Print JSON on standard output instead of a table.
     """
-    if (url is None) != (tokens is None):
-        raise CommandError(
-            ExitCode.USAGE,
-            "This cannot be measured",
-            "--url and --tokens belong together",
-            "Give both, or neither to measure a relay started for it.",
-        )
+    _require_both_or_neither(url, tokens)
     shape = Shape(pairs, in_flight, size, seconds, warm_up)
     with _told_to_people():
         if url is None or tokens is None:
             _say_what_is_lifted()
-            report = measure_own_relay(shape)
+            report = measure_own_relay(shape, history)
         else:
-            report = measure_relay_at(url, tokens, shape)
+            report = measure_relay_at(url, tokens, shape, history)
     if json:
         _print_json(report)
     else:
@@ -112,6 +112,16 @@ def idle(
     else:
         _print_idle(report)
     return ExitCode.OK if report.is_good else ExitCode.FAILED
+
+
+def _require_both_or_neither(url: str | None, tokens: Path | None) -> None:
+    if (url is None) != (tokens is None):
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            "--url and --tokens belong together",
+            "Give both, or neither to measure a relay started for it.",
+        )
 
 
 @contextmanager
@@ -170,7 +180,7 @@ def _print_table(report: OrderingReport) -> None:
     ):
         figures = (f"{value:,.2f}" for value in (latency.p50, latency.p99, latency.p999))
         table.add_row(name, f"{rate:,.0f}", *figures)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(table)
     for line in _remarks(report):
         console.print(line, soft_wrap=True)
@@ -195,6 +205,18 @@ def _remarks(report: OrderingReport) -> list[str]:
         )
     if report.unanswered:
         lines.append(f"Sends without an answer at the end: {report.unanswered}.")
+    if report.undelivered:
+        lines.append(f"Messages that did not reach the other side: {report.undelivered}.")
     if not order.checked:
         lines.append("Nothing was checked.")
-    return lines
+    return lines + list(_promises(report.checker))
+
+
+def _promises(checked: Report) -> Iterator[str]:
+    """Which promises were put to the test, and what contradicts them."""
+    kept = [one.invariant for one in checked.verdicts if one.verdict == "ok"]
+    rest = ", ".join(checked.not_exercised) or "none"
+    yield f"Promises kept: {', '.join(kept) or 'none'}. Not exercised: {rest}."
+    for verdict in checked.verdicts:
+        if verdict.excerpt:
+            yield from excerpt_lines(verdict)

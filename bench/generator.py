@@ -9,16 +9,20 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
+from bench.checker.records import Setting
+from bench.final_read import FinalRead
+from bench.history import Recorder
 from bench.meter import Meter
-from bench.order import OrderCounts
 from bench.plan import Plan
 from bench.process import LoadError, run_process
 from bench.user import User, subject
-from ksmp.types import ConversationId, conversation_key
+from ksmp.types import ConversationId
 
 CONNECTING_AT_ONCE: Final = 64
+READING_AT_ONCE: Final = 8
 
 
 def main() -> None:
@@ -33,6 +37,9 @@ class RelayLoad:
         self.meter = Meter()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._url = plan.url
+        self._recorder = Recorder(
+            Path(plan.history), relay=plan.relay, configuration=_settings(plan)
+        )
         run_id = secrets.token_hex(4)
         tokens = zip(plan.credentials[::2], plan.credentials[1::2], strict=True)
         self._pairs = [
@@ -42,6 +49,7 @@ class RelayLoad:
                 other_token=other,
                 plan=plan,
                 meter=self.meter,
+                recorder=self._recorder,
                 fail=self._fail,
             )
             for number, (one, other) in enumerate(tokens)
@@ -61,19 +69,30 @@ class RelayLoad:
 
     def start(self) -> None:
         """See `bench.process.Load`."""
-        for pair in self._pairs:
-            for user in pair.users:
-                user.fill_window()
+        users = [user for pair in self._pairs for user in pair.users]
+        for user in users:
+            user.begin()
+        for user in users:
+            user.fill_window()
 
-    def order(self) -> OrderCounts:
+    async def read_back(self) -> None:
         """See `bench.process.Load`."""
-        counts = OrderCounts()
-        for pair in self._pairs:
-            pair.add_order(counts)
-        return counts
+        self._disconnect()
+        slots = asyncio.Semaphore(READING_AT_ONCE)
+
+        async def read_one(user: User) -> None:
+            async with slots:
+                await FinalRead(self._recorder, user.token, user.base).run(self._url)
+
+        await asyncio.gather(*(read_one(user) for pair in self._pairs for user in pair.users))
+        self._recorder.close()
 
     def close(self) -> None:
         """See `bench.process.Load`."""
+        self._disconnect()
+        self._recorder.cut_off()
+
+    def _disconnect(self) -> None:
         for pair in self._pairs:
             for user in pair.users:
                 user.close()
@@ -95,13 +114,13 @@ class _Pair:
         other_token: str,
         plan: Plan,
         meter: Meter,
+        recorder: Recorder,
         fail: Callable[[str], None],
     ) -> None:
         one, other = subject(one_token), subject(other_token)
         if one == other:
             raise LoadError("the two tokens of a pair are of the same user")
         conversation_id = ConversationId(name)
-        self._key = conversation_key(conversation_id, one, other)
         self.users = tuple(
             User(
                 user=user,
@@ -110,21 +129,21 @@ class _Pair:
                 conversation_id=conversation_id,
                 plan=plan,
                 meter=meter,
+                recorder=recorder,
                 fail=fail,
             )
             for user, peer, token in ((one, other, one_token), (other, one, other_token))
         )
 
-    def add_order(self, counts: OrderCounts) -> None:
-        """Count what both sides saw, and whether they saw the same."""
-        acked = {self._key: max(user.acked_through for user in self.users)}
-        last = set()
-        for user in self.users:
-            user.checker.finish(acked)
-            counts.add(user.checker.counts)
-            last.add(user.checker.last(self._key))
-        if len({seq for seq, _ in last}) == 1 < len(last):
-            counts.chain_breaks += 1
+
+def _settings(plan: Plan) -> dict[str, Setting]:
+    """What was to be done, for the head of the history."""
+    return {
+        "connections": len(plan.credentials),
+        "in_flight": plan.in_flight,
+        "size": plan.size,
+        "seconds": plan.seconds,
+    }
 
 
 if __name__ == "__main__":

@@ -35,6 +35,11 @@ class Meter:
         """Sends without an ack."""
         return len(self._unacked)
 
+    @property
+    def undelivered(self) -> int:
+        """Sends that have not come to the other side."""
+        return len(self._undelivered)
+
     def note_sent(self, message_id: str) -> None:
         """The send is on its way; a retry of it does not start the clock again."""
         now = self._now()
@@ -53,7 +58,7 @@ class Meter:
             self._look_whether_settled()
 
     def note_delivered(self, message_id: str) -> None:
-        """The other side has the message; a second copy is the order checker's business."""
+        """The other side has the message; a second copy is the history checker's business."""
         sent_at = self._undelivered.pop(message_id, None)
         if sent_at is None:
             return

@@ -26,7 +26,6 @@ from urllib.parse import urlsplit
 
 from bench.meter import Meter
 from bench.nats_connection import NatsConnection
-from bench.order import OrderCounts
 from bench.plan import Plan
 from bench.process import LoadError, run_process
 
@@ -75,9 +74,8 @@ class NatsLoad:
         for user in self._users:
             user.fill_window()
 
-    def order(self) -> OrderCounts:
-        """Nothing is checked here; the comparison is of speed alone."""
-        return OrderCounts()
+    async def read_back(self) -> None:
+        """Nothing is recorded here; the comparison is of speed alone."""
 
     def close(self) -> None:
         """See `bench.process.Load`."""

@@ -1,15 +1,20 @@
-"""The ordering benchmark: load on a relay, every conversation checked at every receiver."""
+"""The ordering benchmark: load on a relay, recorded, and the history of it judged."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 
+from bench.checker.check import Report, check
+from bench.checker.order import Order
+from bench.checker.reading import HistoryError
 from bench.latency import Percentiles
-from bench.order import OrderCounts
 from bench.plan import Plan
 from bench.relay_of_its_own import LIFTED, relay_of_its_own
 from bench.run import Run, RunError, run_generator
@@ -38,8 +43,10 @@ class OrderingReport(Struct, frozen=True):
     delivered_per_s: float
     ack_ms: Percentiles
     delivery_ms: Percentiles
-    order: OrderCounts
+    order: Order
+    checker: Report
     unanswered: int
+    undelivered: int
     rate_limited: int
     retried: int
     generator_cpu: float
@@ -49,24 +56,30 @@ class OrderingReport(Struct, frozen=True):
 
     @property
     def is_good(self) -> bool:
-        """Whether order was examined and no promise of it was seen broken."""
-        return self.order.checked > 0 and self.order.violations == 0
+        """Whether frames were examined, all came, and no promise was seen broken."""
+        return self.checker.ok and self.order.checked > 0 and not self.undelivered
 
 
-def measure_own_relay(shape: Shape) -> OrderingReport:
+def measure_own_relay(shape: Shape, history: Path | None = None) -> OrderingReport:
     """Measure a relay started for this, its rate limits lifted.
+
+    What the clients saw is written to `history`, or to a file that is removed once it is judged.
 
     Raises:
         StartError: it does not start.
         RunError: it cannot be measured.
     """
     users = [f"bench-{number}" for number in range(2 * shape.pairs)]
-    with relay_of_its_own(users) as relay:
-        run = run_generator(GENERATOR, _plan(shape, relay.url, relay.tokens), relay.pid, "relay")
-    return _report(shape, run, tuple(LIFTED))
+    with _history_at(history) as path:
+        with relay_of_its_own(users) as relay:
+            plan = _plan(shape, relay.url, relay.tokens, path)
+            run = run_generator(GENERATOR, plan, relay.pid, "relay")
+        return _report(shape, run, path, tuple(LIFTED))
 
 
-def measure_relay_at(url: str, tokens_file: Path, shape: Shape) -> OrderingReport:
+def measure_relay_at(
+    url: str, tokens_file: Path, shape: Shape, history: Path | None = None
+) -> OrderingReport:
     """Measure a relay that runs already, as it is configured.
 
     Raises:
@@ -75,16 +88,56 @@ def measure_relay_at(url: str, tokens_file: Path, shape: Shape) -> OrderingRepor
     tokens = tokens_file.read_text().split()[: 2 * shape.pairs]
     if len(tokens) < 2 * shape.pairs:
         raise RunError(f"{shape.pairs} pairs need {2 * shape.pairs} tokens, one a line")
-    return _report(shape, run_generator(GENERATOR, _plan(shape, url, tokens), None, "relay"), ())
+    with _history_at(history) as path:
+        run = run_generator(GENERATOR, _plan(shape, url, tokens, path), None, "relay")
+        return _report(shape, run, path, ())
 
 
-def _plan(shape: Shape, url: str, tokens: Sequence[str]) -> Plan:
+@contextmanager
+def _history_at(path: Path | None) -> Iterator[Path]:
+    """Where the history goes; without a path of the person's, for as long as it is needed.
+
+    Raises:
+        RunError: it cannot be written there.
+    """
+    if path is None:
+        with TemporaryDirectory(prefix="ksmp-history-") as name:
+            yield Path(name) / "history"
+        return
+    try:
+        path.touch()  # found out before the measurement, not after it
+    except OSError as error:
+        raise RunError(f"the history cannot be written: {error.strerror}") from None
+    yield path.absolute()
+
+
+def _plan(shape: Shape, url: str, tokens: Sequence[str], history: Path) -> Plan:
     return Plan(
-        url, tuple(tokens), shape.in_flight, shape.size, shape.seconds, shape.warm_up_seconds
+        url,
+        tuple(tokens),
+        shape.in_flight,
+        shape.size,
+        shape.seconds,
+        shape.warm_up_seconds,
+        history=str(history),
+        relay=_version(),
     )
 
 
-def _report(shape: Shape, run: Run, limits_lifted: tuple[str, ...]) -> OrderingReport:
+def _version() -> str:
+    try:
+        return metadata.version("ksmp-relay")
+    except metadata.PackageNotFoundError:
+        return "not installed"  # run from its source tree
+
+
+def _report(
+    shape: Shape, run: Run, history: Path, limits_lifted: tuple[str, ...]
+) -> OrderingReport:
+    try:
+        checked = check(history)
+    except (HistoryError, OSError) as error:
+        raise RunError(f"the history cannot be judged: {error}") from None
     measured = run.measured
     return OrderingReport(
         pairs=shape.pairs,
@@ -95,8 +148,10 @@ def _report(shape: Shape, run: Run, limits_lifted: tuple[str, ...]) -> OrderingR
         delivered_per_s=measured.delivered_per_s,
         ack_ms=measured.ack_ms,
         delivery_ms=measured.delivery_ms,
-        order=measured.order,
+        order=checked.order,
+        checker=checked,
         unanswered=measured.unanswered,
+        undelivered=measured.undelivered,
         rate_limited=measured.rate_limited,
         retried=measured.retried,
         generator_cpu=measured.generator_cpu,

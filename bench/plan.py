@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Struct
 
 from bench.latency import Percentiles
-from bench.order import OrderCounts
 
 
 class Plan(Struct, frozen=True):
@@ -33,6 +32,10 @@ class Plan(Struct, frozen=True):
     """Only beside NATS: `core` or `consumer` (`bench.nats`)."""
     streams: int = 1
     """Only beside NATS: over how many streams the conversations are spread."""
+    history: str = ""
+    """Where to write what the clients saw; nothing is recorded beside NATS."""
+    relay: str = ""
+    """The relay's version, for the head of the history."""
 
 
 class Started(Struct, frozen=True, tag="started"):
@@ -60,8 +63,9 @@ class Measured(Struct, frozen=True, tag="measured"):
     delivered_per_s: float
     ack_ms: Percentiles
     delivery_ms: Percentiles
-    order: OrderCounts
     unanswered: int
+    undelivered: int
+    """Messages that had not reached the other side when the time for that was over."""
     rate_limited: int
     retried: int
     """Sends repeated after another refusal that promised the event was not stored."""

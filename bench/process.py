@@ -17,7 +17,6 @@ import uvloop
 from msgspec import Struct
 
 from bench.meter import Meter
-from bench.order import OrderCounts
 from bench.plan import (
     Measured,
     Plan,
@@ -32,6 +31,7 @@ from relay.system import lift_descriptor_limit
 
 CONNECT_SECONDS: Final = 120.0
 SETTLE_SECONDS: Final = 10.0
+READ_BACK_SECONDS: Final = 600.0
 PROGRESS_SECONDS: Final = 0.5
 
 
@@ -52,8 +52,8 @@ class Load(Protocol):
     def start(self) -> None:
         """Fill every window. From then on each ack sends the next, while `meter.is_sending`."""
 
-    def order(self) -> OrderCounts:
-        """What the receivers' checkers have found, everything settled."""
+    async def read_back(self) -> None:
+        """Everything has settled: read once more what is stored, and end the recording."""
 
     def close(self) -> None:
         """Drop all connections."""
@@ -104,7 +104,9 @@ async def _phases(load: Load, plan: Plan) -> Measured:
 
     with suppress(TimeoutError):
         await asyncio.wait_for(load.meter.settled.wait(), SETTLE_SECONDS)
-    return _measured(load, connections, seconds, cpu)
+    measured = _measured(load, connections, seconds, cpu)
+    await _read_back(load)
+    return measured
 
 
 async def _connect(load: Load, connections: int) -> None:
@@ -116,6 +118,14 @@ async def _connect(load: Load, connections: int) -> None:
         await asyncio.wait_for(load.connect(connected), CONNECT_SECONDS)
     except TimeoutError:
         raise LoadError(f"not connected within {CONNECT_SECONDS:.0f} seconds") from None
+
+
+async def _read_back(load: Load) -> None:
+    say(Progress("reading everything back", 0.0, 1.0))
+    try:
+        await asyncio.wait_for(load.read_back(), READ_BACK_SECONDS)
+    except TimeoutError:
+        raise LoadError(f"not read back within {READ_BACK_SECONDS:.0f} seconds") from None
 
 
 async def _wait_in_steps(seconds: float) -> None:
@@ -134,8 +144,8 @@ def _measured(load: Load, connections: int, seconds: float, cpu: float) -> Measu
         delivered_per_s=round(meter.delivered / seconds, 1),
         ack_ms=meter.ack_latencies.percentiles(),
         delivery_ms=meter.delivery_latencies.percentiles(),
-        order=load.order(),
         unanswered=meter.unanswered,
+        undelivered=meter.undelivered,
         rate_limited=meter.rate_limited,
         retried=meter.retried,
         generator_cpu=round(cpu / seconds, 3),

@@ -13,7 +13,7 @@ import os
 import random
 from collections.abc import Callable
 from struct import Struct
-from time import time_ns
+from time import monotonic_ns, time_ns
 from typing import Final
 
 import msgspec
@@ -21,11 +21,13 @@ from msgspec import UNSET
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from websockets.utils import apply_mask as _apply_mask_in_python
 
+from bench.checker.records import Frame
+from bench.history import Recorder
 from bench.meter import Meter
 from bench.opening import HANDSHAKE_SECONDS, open_websocket
-from bench.order import InboxChecker
 from bench.plan import Plan
 from bench.process import LoadError
+from bench.seen import frame_of, note_ack, note_connected, note_refusal
 from ksmp.codec import MSGPACK
 from ksmp.events import (
     Connected,
@@ -44,7 +46,6 @@ from ksmp.types import (
     GlobalInboxSeq,
     IdempotencyKey,
     MessageId,
-    ServerSeq,
     TimeMs,
     UserId,
 )
@@ -77,13 +78,18 @@ class User(WSListener):
         conversation_id: ConversationId,
         plan: Plan,
         meter: Meter,
+        recorder: Recorder,
         fail: Callable[[str], None],
     ) -> None:
-        self.acked_through = ServerSeq(0)
-        self.checker = InboxChecker(user, GlobalInboxSeq(0))
+        self.base = GlobalInboxSeq(0)
+        self.token = token
+        self._recorder = recorder
+        self._connection = self._conversation = self._content = -1
+        self._opening_began_ns = 0
+        self._attempts: dict[str, int] = {}
+        self._seen: list[Frame] = []
         self._user = user
         self._peer = peer
-        self._token = token
         self._conversation_id = conversation_id
         self._message_prefix = f"{conversation_id}.{'a' if user < peer else 'b'}"
         self._in_flight = plan.in_flight
@@ -104,9 +110,16 @@ class User(WSListener):
         Raises:
             LoadError: the relay is not there, or refuses.
         """
-        self._transport = await open_websocket(self, url, self._token)
+        self._opening_began_ns = monotonic_ns()
+        self._transport = await open_websocket(self, url, self.token)
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             await self._resumed
+
+    def begin(self) -> None:
+        """Everybody has connected: name in the history what is going to be sent."""
+        people = (self._user, self._peer)
+        self._conversation = self._recorder.conversation(self._conversation_id, *people)
+        self._content = self._recorder.content(self._ciphertext)
 
     def fill_window(self) -> None:
         """Send until `in_flight` sends are unacked."""
@@ -115,7 +128,9 @@ class User(WSListener):
         self._flush()
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, once."""
+        if not self._is_closing and self._connection >= 0:
+            self._recorder.closed(self._connection, None)
         self._is_closing = True
         self._resumed.cancel()
         if self._transport is not None:
@@ -133,8 +148,9 @@ class User(WSListener):
         if kind is WSMsgType.BINARY or kind is WSMsgType.CONTINUATION:
             self._take(frame.get_payload_as_bytes(), frame.fin)
         elif kind is WSMsgType.CLOSE:
-            self._lose(f"the relay closed with {_code(frame)}")
+            self._take_close(_code(frame))
         if frame.last_in_buffer:
+            self._record_frames()
             self._flush()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -157,22 +173,25 @@ class User(WSListener):
             return
         match event:
             case InboxFrame():
-                self._take_frame(event)
+                self._take_frame(event, payload)
             case SendAck():
-                self._take_ack(event)
+                self._take_ack(event, payload)
             case Error():
                 self._take_error(event)
             case Connected():
+                self.base = event.head_global_inbox_seq
+                self._connection = note_connected(self._recorder, event, self._opening_began_ns)
+                self._recorder.resume(self._connection, None)
                 self._write(MSGPACK.encode(Resume(None)))
-            case ResumeComplete() if not self._resumed.done():
-                self.checker = InboxChecker(self._user, event.global_inbox_seq)
-                self.checker.expect_new(self._conversation_id, self._peer)
-                self._resumed.set_result(None)
+            case ResumeComplete():
+                self._recorder.resumed(self._connection, event.global_inbox_seq)
+                if not self._resumed.done():
+                    self._resumed.set_result(None)
             case _:
                 pass
 
-    def _take_frame(self, frame: InboxFrame) -> None:
-        self.checker.frame(frame)
+    def _take_frame(self, frame: InboxFrame, raw: bytes) -> None:
+        self._seen.append(frame_of(self._recorder, frame, raw))
         envelope = frame.envelope
         if (
             envelope.sender_user_id == self._peer
@@ -180,17 +199,26 @@ class User(WSListener):
         ):
             self._meter.note_delivered(envelope.message_id)
 
-    def _take_ack(self, ack: SendAck) -> None:
+    def _record_frames(self) -> None:
+        """What came in one read is one record."""
+        if self._seen:
+            self._recorder.frames(self._connection, tuple(self._seen))
+            self._seen.clear()
+
+    def _take_ack(self, ack: SendAck, raw: bytes) -> None:
+        attempt = self._attempts.pop(ack.idempotency_key, None)
+        if attempt is not None:
+            note_ack(self._recorder, attempt, ack, raw)
         if self._unacked.pop(ack.idempotency_key, None) is None:
             return
-        self.checker.ack(ack)
-        self.acked_through = max(self.acked_through, ack.server_seq)
         self._meter.note_acked(ack.message_id)
         if self._meter.is_sending:
             self._send_next()
 
     def _take_error(self, error: Error) -> None:
         key = UNSET if error.about is UNSET else error.about.idempotency_key
+        attempt = None if key is UNSET else self._attempts.get(key)
+        note_refusal(self._recorder, self._connection, attempt, error)
         if key is UNSET or not error.retryable or error.retry_after_ms is UNSET:
             self._lose(f"the relay refused: {error.code}")
             return
@@ -201,6 +229,11 @@ class User(WSListener):
         loop = asyncio.get_running_loop()
         loop.call_later(error.retry_after_ms / 1_000, self._send_again, key)
 
+    def _take_close(self, code: int) -> None:
+        if not self._is_closing:
+            self._recorder.closed(self._connection, code)
+        self._lose(f"the relay closed with {code}")
+
     def _lose(self, reason: str) -> None:
         if not self._is_closing:
             self._fail(reason)
@@ -210,6 +243,7 @@ class User(WSListener):
     def _send_next(self) -> None:
         self._sent += 1
         message_id = f"{self._message_prefix}.{self._sent}"
+        created_ms = time_ns() // 1_000_000
         message = MSGPACK.encode(
             Send(
                 Envelope(
@@ -220,12 +254,20 @@ class User(WSListener):
                     self._peer,
                     self._ciphertext,
                     "text",
-                    TimeMs(time_ns() // 1_000_000),
+                    TimeMs(created_ms),
                     IdempotencyKey(message_id),
                 )
             )
         )
         self._unacked[message_id] = message
+        self._attempts[message_id] = self._recorder.send(
+            self._connection,
+            self._conversation,
+            self._content,
+            created_ms=created_ms,
+            message_id=message_id,
+            key=message_id,
+        )
         self._meter.note_sent(message_id)
         self._write(message)
 
@@ -233,25 +275,36 @@ class User(WSListener):
         """Repeat a refused send as it was; its latency counts from the first time."""
         message = self._unacked.get(key)
         if message is not None and not self._is_closing:
+            self._attempts[key] = self._recorder.again(self._connection, self._attempts[key])
             self._write(message)
             self._flush()
 
     def _write(self, message: bytes) -> None:
         """Frame a message and keep it until the flush."""
-        mask = random.getrandbits(32).to_bytes(4, "big")
-        length = len(message)
-        if length < 126:
-            header = _short_header(_BINARY, _MASKED | length)
-        elif length < 65_536:
-            header = _medium_header(_BINARY, _MASKED | 126, length)
-        else:
-            header = _long_header(_BINARY, _MASKED | 127, length)
-        self._outgoing += (header, mask, apply_mask(message, mask))
+        self._outgoing += _framed(message)
 
     def _flush(self) -> None:
         if self._outgoing and self._transport is not None:
             self._transport.underlying_transport.write(b"".join(self._outgoing))
             self._outgoing.clear()
+
+
+def client_message(message: bytes) -> bytes:
+    """A whole WebSocket message as a client sends it."""
+    return b"".join(_framed(message))
+
+
+def _framed(message: bytes) -> tuple[bytes, bytes, bytes]:
+    """The header, the mask and the masked payload of a message."""
+    mask = random.getrandbits(32).to_bytes(4, "big")
+    length = len(message)
+    if length < 126:
+        header = _short_header(_BINARY, _MASKED | length)
+    elif length < 65_536:
+        header = _medium_header(_BINARY, _MASKED | 126, length)
+    else:
+        header = _long_header(_BINARY, _MASKED | 127, length)
+    return header, mask, apply_mask(message, mask)
 
 
 def subject(token: str) -> UserId:

@@ -49,6 +49,9 @@ app.command(
 app.command(
     "relay.commands.config:app", name="config", help="Check, show or write a configuration."
 )
+app.command(
+    "bench.checking:check", help="Judge a recorded history: which promises a relay has kept."
+)
 app.command("bench.cli:app", name="bench", help="Measure a relay, and check it while it is loaded.")
 
 

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import bench.cli
 from bench.beside_nats import Side, comparison
+from bench.checker.check import Report
+from bench.checker.order import Order
 from bench.latency import Latencies, Percentiles
-from bench.order import OrderCounts
 from bench.ordering import OrderingReport, Shape
 from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
 
@@ -39,6 +41,12 @@ def report_of(finished: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return json.loads(finished.stdout)
 
 
+def kept(report: dict[str, Any]) -> set[str]:
+    verdicts = report["checker"]["verdicts"]
+    assert not [one for one in verdicts if one["verdict"] == "violated"]
+    return {one["invariant"] for one in verdicts if one["verdict"] == "ok"}
+
+
 def test_it_loads_a_relay_of_its_own_and_finds_its_order_unbroken() -> None:
     finished = ordering("--pairs", "3", "--in-flight", "4", *SHORT)
     report = report_of(finished)
@@ -52,8 +60,27 @@ def test_it_loads_a_relay_of_its_own_and_finds_its_order_unbroken() -> None:
     assert report["order"]["checked"] >= 2 * 0.5 * report["acked_per_s"]
     faults = {name: count for name, count in report["order"].items() if name != "checked"}
     assert faults == {"gaps": 0, "duplicates": 0, "reordered": 0, "chain_breaks": 0}
-    assert (report["unanswered"], report["rate_limited"]) == (0, 0)
+    assert (report["unanswered"], report["undelivered"], report["rate_limited"]) == (0, 0, 0)
+    assert kept(report) >= {"I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10", "I12", "I14"}
     assert report["relay_cpu"] > 0
+
+
+def test_its_history_is_kept_and_judged_again_by_hand(tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    report = report_of(
+        ordering("--pairs", "2", "--in-flight", "2", *SHORT, "--history", str(history))
+    )
+    judged = subprocess.run(
+        [*PROGRAM, "check", str(history), "--json"],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert judged.returncode == 0
+    assert json.loads(judged.stdout) == report["checker"]
 
 
 def test_a_relay_that_runs_already_is_measured_within_its_limits(tmp_path: Path) -> None:
@@ -67,6 +94,7 @@ def test_a_relay_that_runs_already_is_measured_within_its_limits(tmp_path: Path)
         again = report_of(ordering("--pairs", "2", "--in-flight", "1", *SHORT, *address))
 
     assert first["rate_limited"] > 0
+    assert "I18" in kept(first)
     for report in (first, again):
         assert report["unanswered"] == 0
         assert report["order"]["checked"] > 0
@@ -98,17 +126,17 @@ def test_what_cannot_be_measured_is_said_in_words(
 @pytest.mark.parametrize(
     "order,code",
     [
-        (OrderCounts(checked=9), 0),
-        (OrderCounts(), 1),
-        (OrderCounts(checked=9, gaps=1), 1),
-        (OrderCounts(checked=9, duplicates=1), 1),
-        (OrderCounts(checked=9, reordered=1), 1),
-        (OrderCounts(checked=9, chain_breaks=1), 1),
+        (Order(checked=9), 0),
+        (Order(), 1),
+        (Order(checked=9, gaps=1), 1),
+        (Order(checked=9, duplicates=1), 1),
+        (Order(checked=9, reordered=1), 1),
+        (Order(checked=9, chain_breaks=1), 1),
     ],
 )
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_exit_code_is_the_verdict_on_order(
-    order: OrderCounts,
+    order: Order,
     code: int,
     as_json: bool,
     monkeypatch: pytest.MonkeyPatch,
@@ -124,7 +152,9 @@ def test_the_exit_code_is_the_verdict_on_order(
         ack_ms=Percentiles(1.0, 2.0, 3.0),
         delivery_ms=Percentiles(1.0, 2.0, 3.0),
         order=order,
+        checker=CHECKED if order.violations == 0 else msgspec.structs.replace(CHECKED, ok=False),
         unanswered=0,
+        undelivered=0,
         rate_limited=0,
         retried=0,
         generator_cpu=0.9,
@@ -132,7 +162,7 @@ def test_the_exit_code_is_the_verdict_on_order(
         relay_cpu=None,
         limits_lifted=(),
     )
-    monkeypatch.setattr(bench.cli, "measure_own_relay", lambda shape: report)
+    monkeypatch.setattr(bench.cli, "measure_own_relay", lambda shape, history: report)
 
     assert bench.cli.ordering(json=as_json) == code
 
@@ -153,6 +183,9 @@ def test_percentiles_are_those_of_what_was_recorded() -> None:
     assert measured.p50 == pytest.approx(500, rel=0.002)
     assert measured.p99 == pytest.approx(990, rel=0.002)
     assert measured.p999 == pytest.approx(999, rel=0.002)
+
+
+CHECKED = Report("0", None, 1.0, 9, 9, 9, 0, True, True, Order(checked=9), ())
 
 
 def side(acked_per_s: float, generator_cpu: float = 0.4) -> Side:

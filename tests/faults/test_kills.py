@@ -6,17 +6,22 @@ import json
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
+from time import monotonic_ns
 from typing import Final
 
 import pytest
 import trio
 import trio_websocket
 
+from bench.checker.check import check
+from bench.history import Recorder
 from tests.wire.chain import assert_chained, chain_base
 from tests.wire.clients import Frame, Peer
 from tests.wire.codecs import Event, RawFrame
 from tests.wire.connecting import Clients, StartRelay
 from tests.wire.messages import envelope, resume, send
+from tests.wire.recording import RecordedLine, Recording
 
 pytestmark = [pytest.mark.trio, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -26,6 +31,8 @@ ACKED_BETWEEN_KILLS: Final = 1_000
 IN_FLIGHT: Final = 8
 RETRIED: Final = 50
 TALK: Final = "talk"
+EXERCISED: Final = {f"I{number}" for number in (*range(1, 13), 14)}
+"""The promises that this run puts to the test."""
 
 
 class Acked:
@@ -54,8 +61,9 @@ class Chatter:
     again with the same key.
     """
 
-    def __init__(self, user: str, partner: str) -> None:
+    def __init__(self, user: str, partner: str, recording: Recording) -> None:
         self.user = user
+        self._recording = recording
         self.cursor = 0
         self.sent: dict[str, Event] = {}
         self.acks: dict[str, Frame] = {}
@@ -68,33 +76,42 @@ class Chatter:
 
     async def chat(self, own: Clients, acked: Acked, chance: random.Random) -> None:
         """Connect and send until the relay is gone."""
+        began_ns = monotonic_ns()
         async with own.connect(self.user) as peer:
+            line = self._recording.line(peer, began_ns)
             try:
-                await self._begin(peer, chance)
+                await self._begin(peer, line, chance)
                 while True:
-                    if self._take(await peer.receive_frame()):
+                    if self._take(await peer.receive_frame(), line):
                         acked.one_more()
-                        await self._offer_another(peer)
+                        await self._offer_another(peer, line)
             except trio_websocket.ConnectionClosed:
-                pass
+                line.closed()
             assert not own.relay.is_running, "the relay hung up"
 
-    async def _begin(self, peer: Peer, chance: random.Random) -> None:
+    async def _begin(self, peer: Peer, line: RecordedLine, chance: random.Random) -> None:
+        line.resume(self.cursor)
         await peer.tell(resume(self.cursor))
         again = self.unacked
         if self.acks:
             again += [self.sent[chance.choice(list(self.acks))] for _ in range(2)]
-        await peer.tell(*map(send, again))
+        await self._offer(peer, line, *again)
         for _ in range(IN_FLIGHT - len(self.unacked)):
-            await self._offer_another(peer)
+            await self._offer_another(peer, line)
 
-    async def _offer_another(self, peer: Peer) -> None:
+    async def _offer(self, peer: Peer, line: RecordedLine, *envelopes: Event) -> None:
+        for one in envelopes:
+            line.send(one)
+            await peer.tell(send(one))
+
+    async def _offer_another(self, peer: Peer, line: RecordedLine) -> None:
         new = envelope(self.user, self._partner, conversationId=TALK)
         self.sent[new["idempotencyKey"]] = new
-        await peer.tell(send(new))
+        await self._offer(peer, line, new)
 
-    def _take(self, frame: Frame) -> bool:
+    def _take(self, frame: Frame, line: RecordedLine) -> bool:
         """Keep what has come; whether it is a new ack."""
+        line.received(frame)
         event = frame.event
         match event["type"]:
             case "ksmpv3.send.ack":
@@ -114,16 +131,27 @@ class Chatter:
         return False
 
     async def settle(self, own: Clients, chance: random.Random) -> None:
-        """Offer again what has no ack, and some of what has; then read everything once more."""
+        """Offer again what has no ack, and some of what has."""
+        began_ns = monotonic_ns()
         async with own.connect(self.user) as peer:
+            line = self._recording.line(peer, began_ns)
             retried = chance.sample(list(self.acks), min(RETRIED, len(self.acks)))
             again = self.unacked + [self.sent[key] for key in retried]
-            await peer.tell(*map(send, again))
+            await self._offer(peer, line, *again)
             for _ in again:
-                self._take(await peer.receive_frame())
+                self._take(await peer.receive_frame(), line)
             assert not self.unacked
-            replay = (await peer.resume(0))[:-1]
-        self._check(replay)
+        line.closed()
+
+    async def read_everything(self, own: Clients) -> None:
+        """Read the whole inbox once more, when nobody sends any longer."""
+        began_ns = monotonic_ns()
+        async with own.connect(self.user) as peer:
+            line = self._recording.line(peer, began_ns)
+            line.resume(0, is_final=True)
+            replay = await peer.resume(0)
+            line.received(*replay)
+        self._check(replay[:-1])
 
     def _check(self, replay: list[Frame]) -> None:
         """Everything acked is there, once, at its number; replay is what was live."""
@@ -150,14 +178,33 @@ class Chatter:
 
 
 async def test_twenty_kills_under_load_lose_double_and_renumber_nothing(
-    start: StartRelay, record_property: Callable[[str, object], None]
+    start: StartRelay, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     seed = int(os.environ.get("KILLS_SEED", random.randrange(2**32)))
     print(f"KILLS_SEED={seed}")
-    chance = random.Random(seed)
     own = start(limits__sends_per_second=1_000_000, limits__sends_burst=1_000_000)
+    history = tmp_path / "kills.history"
+    with Recorder(history, relay="under test", seed=seed) as recorder:
+        acked = await kill_and_settle(own, recorder, random.Random(seed))
+    assert await trio.to_thread.run_sync(own.relay.terminate) == 0
+    data = str(own.relay.data_directory)
+    verification = json.loads(own.relay.run("verify", "--data", data, "--json"))
+    report = await trio.to_thread.run_sync(check, history)
+
+    assert verification["problems"] == []
+    assert verification["records"] == acked >= KILLS * ACKED_BETWEEN_KILLS
+    assert b"Traceback" not in own.relay.output()
+    assert [(one.invariant, one.excerpt) for one in report.verdicts if one.violations] == []
+    assert report.ok
+    assert EXERCISED.isdisjoint(report.not_exercised)
+    record_property("acked", acked)
+
+
+async def kill_and_settle(own: Clients, recorder: Recorder, chance: random.Random) -> int:
+    """All the kills, and then peace; how many sends were acked."""
     users = [f"user-{number}" for number in range(CONNECTIONS)]
-    chatters = [Chatter(user, users[number ^ 1]) for number, user in enumerate(users)]
+    recording = Recording(recorder)
+    chatters = [Chatter(user, users[number ^ 1], recording) for number, user in enumerate(users)]
     acked = Acked()
     for _ in range(KILLS):
         async with trio.open_nursery() as nursery:
@@ -166,16 +213,12 @@ async def test_twenty_kills_under_load_lose_double_and_renumber_nothing(
             with trio.fail_after(60):
                 await acked.more(ACKED_BETWEEN_KILLS + chance.randrange(200))
             await trio.sleep(chance.uniform(0.0, 0.01))
+            recorder.down("kill")
             own.relay.kill()
         await trio.to_thread.run_sync(own.relay.start)
+        recorder.up()
     for chatter in chatters:
         await chatter.settle(own, chance)
-    assert await trio.to_thread.run_sync(own.relay.terminate) == 0
-    data = str(own.relay.data_directory)
-    verification = json.loads(own.relay.run("verify", "--data", data, "--json"))
-
-    records = sum(len(chatter.acks) for chatter in chatters)
-    assert verification["problems"] == []
-    assert verification["records"] == records >= KILLS * ACKED_BETWEEN_KILLS
-    assert b"Traceback" not in own.relay.output()
-    record_property("acked", records)
+    for chatter in chatters:
+        await chatter.read_everything(own)
+    return sum(len(chatter.acks) for chatter in chatters)

@@ -1,0 +1,81 @@
+"""All promises, judged on one history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from bench.checker.index import build
+from bench.checker.invariants import ALL
+from bench.checker.loading import load
+from bench.checker.order import Order, order_of
+from bench.checker.story import Story
+from bench.checker.verdict import Verdict
+
+
+class Report(Struct, frozen=True):
+    """The verdict on a history; as JSON this is what `--json` prints.
+
+    `whole`: the recording was ended, and not cut off. `ok`: it is whole, something was examined,
+    and nothing was found broken; look at the verdicts for what was not exercised.
+    """
+
+    relay: str
+    seed: int | None
+    seconds: float
+    records: int
+    sends: int
+    frames: int
+    restarts: int
+    whole: bool
+    ok: bool
+    order: Order
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def violated(self) -> tuple[str, ...]:
+        """The promises that were seen broken, by name."""
+        return self._named("violated")
+
+    @property
+    def not_exercised(self) -> tuple[str, ...]:
+        """The promises of which this history says nothing."""
+        return self._named("not exercised")
+
+    def _named(self, word: str) -> tuple[str, ...]:
+        return tuple(one.invariant for one in self.verdicts if one.verdict == word)
+
+
+def check(path: Path) -> Report:
+    """The report on the history in a file.
+
+    Raises:
+        HistoryError: it is not a history, or contradicts itself.
+        OSError: it cannot be read.
+    """
+    return judge(load(path))
+
+
+def judge(story: Story) -> Report:
+    """The report on a story."""
+    index = build(story)
+    verdicts = tuple(invariant.judge(story, index) for invariant in ALL)
+    is_clean = all(one.verdict != "violated" for one in verdicts)
+    return Report(
+        relay=story.header.relay,
+        seed=story.header.seed,
+        seconds=round(story.ended_at / 1e9, 3),
+        records=story.records,
+        sends=len(story.attempts.at),
+        frames=len(story.frames.at),
+        restarts=len(story.ups),
+        whole=story.is_whole,
+        ok=story.is_whole and is_clean and any(one.examined for one in verdicts),
+        order=order_of(story, _violations(verdicts, "I3")),
+        verdicts=verdicts,
+    )
+
+
+def _violations(verdicts: tuple[Verdict, ...], name: str) -> int:
+    return next(one.violations for one in verdicts if one.invariant == name)
