@@ -1,8 +1,9 @@
 """Who may ask the admin listener, how often, and how much at once. What it lets in is harmless.
 
-a body, a query, another scheme       nothing here takes one
-too fast, too many at once            429, 503: a scrape takes time from the event loop
-not a health page, and no token       401
+too fast                            429: an answer takes time from the event loop
+not a health page, and no token     401
+a body                              413: nothing here takes one
+too many at once                    503
 """
 
 from __future__ import annotations
@@ -40,10 +41,16 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI scope."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-            return
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        match scope["type"]:
+            case "http":
+                await self._answer(scope, receive, send)
+            case "lifespan":
+                await _live(receive, send)
+            case _:
+                await send({"type": "websocket.close"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
@@ -63,13 +70,22 @@ class Gate:
             return _refuse(401, "unauthenticated", {"WWW-Authenticate": "Bearer"})
         if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
             return _refuse(413, "too_large", {"Connection": "close"})
-        if self._under_way > AT_ONCE:
+        if self._under_way >= AT_ONCE:
             return _refuse(503, "overloaded", {"Retry-After": "1"})
         return None
 
     def _is_good(self, authorization: bytes) -> bool:
         scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]
         return scheme.lower() == _SCHEME and compare_digest(token.strip(), self._token)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """There is nothing to begin or to end. Starlette would take a cancellation for a failure."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
 
 
 def _refuse(status: int, code: str, headers: dict[str, str]) -> Response:

@@ -104,13 +104,23 @@ class AdminListener:
         """Serve until cancelled, whatever fails."""
         host, port = self.address
         self._telemetry.info("admin.ready", host=host, port=port)
-        child = ChildSpec("admin", self.run, "permanent")
+        child = ChildSpec("admin", self._contain, "permanent")
         while True:
             try:
                 await supervise(child, self._telemetry, self._jitter)
             except IntensityExceededError:
                 self._telemetry.error("admin.paused", seconds=PAUSE_SECONDS)
                 await trio.sleep(PAUSE_SECONDS)
+
+    async def _contain(self) -> None:
+        """What fails while this is cancelled is of no interest any more, and stops here."""
+        try:
+            await self.run()
+        except BaseExceptionGroup as group:
+            rest = group.split(Exception)[1]
+            if rest is None:
+                raise
+            raise rest from None
 
     async def run(self) -> None:
         """Watch and serve until cancelled."""
