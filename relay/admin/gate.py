@@ -41,13 +41,10 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI scope."""
-        match scope["type"]:
-            case "http":
-                await self._answer(scope, receive, send)
-            case "lifespan":
-                await _live(receive, send)
-            case _:
-                await send({"type": "websocket.close"})
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope)
@@ -77,15 +74,6 @@ class Gate:
     def _is_good(self, authorization: bytes) -> bool:
         scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]
         return scheme.lower() == _SCHEME and compare_digest(token.strip(), self._token)
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """There is nothing to begin or to end. Starlette would take a cancellation for a failure."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
 
 
 def _refuse(status: int, code: str, headers: dict[str, str]) -> Response:

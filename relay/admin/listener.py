@@ -6,18 +6,17 @@ it fails on and on, left alone for a while: the relay never ends because of it.
 
 from __future__ import annotations
 
-import logging
-import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
-import anycorn
 import trio
 
+from actors.failures import describe
 from actors.supervisor import ChildSpec, IntensityExceededError, supervise
 from actors.telemetry import Telemetry
 from relay.admin.gate import Gate
+from relay.admin.http_server import HttpServer
 from relay.admin.observed import Observed
 from relay.admin.pages import OPEN_TO_ALL, Pages
 from relay.admin.token import load_or_create_token
@@ -25,16 +24,10 @@ from relay.config import AdminConfig, Config
 from relay.exits import CommandError
 from relay.listening import bind
 
-if TYPE_CHECKING:
-    from anycorn.typing import ASGIFramework
-
 DEFAULT_PORT: Final = 8766
 FLAG: Final = "--admin-port"
 PAUSE_SECONDS: Final = 60.0
-IDLE_SECONDS: Final = 5
-LARGEST_REQUEST_BYTES: Final = 8 * 1024
-REQUESTS_PER_CONNECTION: Final = 4
-SEND_BUFFER_BYTES: Final = 1 << 20  # the system gives less: see `bind_admin`
+REPORT_EVERY_SECONDS: Final = 60.0
 
 
 def open_admin(
@@ -57,24 +50,17 @@ def open_admin(
 
 
 def bind_admin(config: AdminConfig) -> list[socket.socket]:
-    """Listening sockets, at the port that is configured, or at one near the usual.
-
-    The answers to all requests of a connection fit into its send buffer, so that nobody who does
-    not read them can hold up the end of the relay: the server below does not let a write be
-    cancelled.
+    """Listening sockets at the port that is configured, or else near the usual one.
 
     Raises:
         CommandError: the configured port cannot be had.
     """
     try:
-        sockets = bind(config.host, config.port if config.port is not None else DEFAULT_PORT, FLAG)
+        return bind(config.host, DEFAULT_PORT if config.port is None else config.port, FLAG)
     except CommandError:
         if config.port is not None:
             raise
-        sockets = bind(config.host, 0, FLAG)
-    for listening in sockets:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    return sockets
+        return bind(config.host, 0, FLAG)
 
 
 class AdminListener:
@@ -93,6 +79,7 @@ class AdminListener:
         self._observed = observed
         self._telemetry = telemetry
         self._jitter = jitter
+        self._silent_until = 0.0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -129,18 +116,11 @@ class AdminListener:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(observed.loop.run)
             nursery.start_soon(observed.store.run)
-            # Without a trigger it looks at no signal under Trio; a cancellation ends it.
-            await anycorn.serve(cast("ASGIFramework", gate), self._configuration(), mode="asgi")
+            await HttpServer(gate, self._report).serve(self._sockets)
 
-    def _configuration(self) -> anycorn.Config:
-        configuration = anycorn.Config()
-        # It takes the descriptors it is given for its own, and closes them; a restart needs ours.
-        configuration.bind = [f"fd://{os.dup(one.fileno())}" for one in self._sockets]
-        configuration.errorlog = logging.getLogger("anycorn.error")  # and so into our own log
-        configuration.include_server_header = False
-        configuration.h11_max_incomplete_size = LARGEST_REQUEST_BYTES
-        configuration.keep_alive_timeout = IDLE_SECONDS
-        configuration.keep_alive_max_requests = REQUESTS_PER_CONNECTION
-        configuration.read_timeout = IDLE_SECONDS
-        configuration.graceful_timeout = 0
-        return configuration
+    def _report(self, bug: Exception) -> None:
+        """Say that a connection failed, but not as often as somebody likes."""
+        now = trio.current_time()
+        if now >= self._silent_until:
+            self._silent_until = now + REPORT_EVERY_SECONDS
+            self._telemetry.error("bug", where="admin", **describe(bug))

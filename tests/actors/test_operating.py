@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from actors.conversation import Conversation
 from actors.dead_letters import DEAD_LETTERS, DeadLetter, DeadLetters
-from actors.letters import Letter
+from actors.letters import Letter, SendLetter
 from actors.supervisor import Intensity
 from actors.telemetry import hashed_conversation
 from ksmp.events import SendAck
@@ -29,7 +29,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def poisoned(self: Conversation, letters: list[Letter]) -> None:
         for letter in letters:
-            if getattr(letter, "envelope", None) and letter.envelope.ciphertext == b"poison":
+            if isinstance(letter, SendLetter) and letter.envelope.ciphertext == b"poison":
                 raise Planted("poison")
         await turn(self, letters)
 
