@@ -39,7 +39,7 @@ async def ask(app: Any, path: str, *, method: str = "GET", **headers: str) -> An
     async def receive() -> Any:
         await trio.sleep_forever()
 
-    async def send(message: Any) -> None:
+    async def send(message: Any) -> None:  # noqa: ASYNC124
         sent.append(message)
 
     await app(scope, receive, send)

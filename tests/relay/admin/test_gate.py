@@ -111,7 +111,7 @@ async def test_a_request_with_a_body_is_refused_and_not_read(header: dict[str, s
 async def test_a_websocket_is_closed_and_not_let_in() -> None:
     inside, sent = Inside(), []
 
-    async def send(message: Any) -> None:
+    async def send(message: Any) -> None:  # noqa: ASYNC124
         sent.append(message)
 
     await gate(inside)({"type": "websocket", "path": "/open"}, trio.sleep_forever, send)

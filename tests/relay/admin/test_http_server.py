@@ -35,7 +35,7 @@ async def serving(listening: socket.socket) -> AsyncIterator[list[Exception]]:
     bugs: list[Exception] = []
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(HttpServer(application, bugs.append).serve, [listening])
+            nursery.start_soon(HttpServer(application, bugs.append).serve, [listening])  # noqa: ASYNC113
             yield bugs
             nursery.cancel_scope.cancel()
 

@@ -42,7 +42,7 @@ async def test_a_listener_that_fails_on_and_on_pauses_and_never_raises(
 ) -> None:
     telemetry, runs = RecordingTelemetry(), 0
 
-    async def failing(self: AdminListener) -> None:
+    async def failing(self: AdminListener) -> None:  # noqa: ASYNC124
         nonlocal runs
         runs += 1
         raise RuntimeError("planted")

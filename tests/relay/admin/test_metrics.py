@@ -22,7 +22,7 @@ from tests.actors.world import World
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "operations.md"
 
 
-async def nothing() -> None:
+async def nothing() -> None:  # noqa: ASYNC124
     return None
 
 
@@ -55,7 +55,7 @@ def samples(observed: Observed) -> dict[str, float]:
     }
 
 
-async def test_numbers_are_those_of_their_owners_at_the_moment_of_the_scrape(
+async def test_numbers_are_those_of_their_owners_at_the_moment_of_the_scrape(  # noqa: ASYNC124
     observed: Observed,
 ) -> None:
     traffic, lines = observed.traffic, observed.lines
@@ -86,7 +86,7 @@ async def test_numbers_are_those_of_their_owners_at_the_moment_of_the_scrape(
     assert now["ksmp_ready"] == 0  # it is still starting
 
 
-async def test_the_documentation_has_every_metric_and_no_other(observed: Observed) -> None:
+async def test_the_documentation_has_every_metric_and_no_other(observed: Observed) -> None:  # noqa: ASYNC124
     rows = re.findall(r"^\| (`ksmp_.*?) \| (\w+) \|", DOCUMENTATION.read_text(), re.MULTILINE)
     documented = {
         (re.sub(r"\{.*|_total", "", name), kind)

@@ -29,7 +29,7 @@ from tests.relay.admin.asking import ask
 DIGESTS = Digests(b"k" * HASH_KEY_BYTES)
 
 
-async def nothing() -> None:
+async def nothing() -> None:  # noqa: ASYNC124
     return None
 
 
@@ -65,7 +65,7 @@ def stage() -> Stage:
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """No conversation can start."""
 
-    async def crash(self: Conversation) -> None:
+    async def crash(self: Conversation) -> None:  # noqa: ASYNC124
         raise RuntimeError("planted")
 
     monkeypatch.setattr(Conversation, "_read_head", crash)
