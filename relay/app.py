@@ -35,6 +35,7 @@ from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
 from actors.surroundings import Surroundings
 from actors.telemetry import Telemetry
+from actors.traffic import Traffic
 from relay import system
 from relay.admin.listener import AdminListener, open_admin
 from relay.admin.observed import Observed
@@ -167,10 +168,19 @@ class Relay:
             sync_stall_seconds=config.store.sync_stall_seconds,
             min_free_bytes=config.limits.min_free_bytes,
         )
-        self._observed = Observed(
+        self._observed = self._observe(meter, surroundings.traffic, telemetry, digests)
+
+    def _observe(
+        self,
+        meter: CommitMeter,
+        traffic: Traffic,
+        telemetry: StructuredTelemetry,
+        digests: Digests,
+    ) -> Observed:
+        return Observed(
             readiness=self._readiness,
             router=self._router,
-            traffic=surroundings.traffic,
+            traffic=traffic,
             meter=meter,
             loop=LoopWatch(),
             store=StoreWatch(self._log.usage),
