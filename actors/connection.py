@@ -62,6 +62,7 @@ class Connection:
         self._around = surroundings
         self._limits = surroundings.limits
         self._telemetry = surroundings.telemetry
+        self._traffic = surroundings.traffic
         now = trio.current_time()
         self._delivery = Delivery(
             inbox,
@@ -71,6 +72,7 @@ class Connection:
             transport,
             self._limits.outbound_bytes,
             surroundings.telemetry,
+            surroundings.traffic,
         )
         self._session = Session(
             self, identity, codec, transport, inbox, self._delivery, surroundings
@@ -328,6 +330,11 @@ class Connection:
 
     def send(self, event: ServerEvent) -> None:
         """Queue an event."""
+        match event:
+            case SendAck():
+                self._traffic.acks += 1
+            case Error(code):
+                self._traffic.errors[code] += 1
         self._transport.send(self._codec.encode(event))
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────

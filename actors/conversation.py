@@ -22,6 +22,7 @@ from typing import Final, Protocol
 
 import trio
 
+from actors.dead_letters import DeadLetter, DeadLetters
 from actors.letters import Letter, ReadLetter, SendLetter
 from actors.mailbox import Mailbox
 from actors.openings import Openings
@@ -77,6 +78,7 @@ class Conversation:
     """One incarnation. Owns the counter and the chain; everything else about it is in the log."""
 
     __slots__ = (
+        "_dead_letters",
         "_head",
         "_key",
         "_log",
@@ -96,6 +98,7 @@ class Conversation:
         openings: Openings,
         wall_clock: Callable[[], TimeMs],
         telemetry: Telemetry,
+        dead_letters: DeadLetters,
     ) -> None:
         self._key = key
         self._mailbox = mailbox
@@ -104,6 +107,7 @@ class Conversation:
         self._openings = openings
         self._wall_clock = wall_clock
         self._telemetry = telemetry
+        self._dead_letters = dead_letters
         self._head = ConversationHead(ServerSeq(0), b"")
 
     async def run(self) -> None:
@@ -126,12 +130,7 @@ class Conversation:
         """What the crash of a predecessor left unanswered, one by one."""
         mailbox = self._mailbox
         if mailbox.suspect is not None and mailbox.suspect.is_open:
-            self._telemetry.error(
-                "letter.dead",
-                conversation=hashed_conversation(self._key),
-                kind=type(mailbox.suspect).__name__,
-            )
-            mailbox.suspect.refuse("rejected")
+            self._bury(mailbox.suspect)
         for letter in mailbox.take_again():
             mailbox.suspect = letter
             try:
@@ -140,6 +139,16 @@ class Conversation:
                 mailbox.suspect = None  # stopped from above, which is not the letter's fault
                 raise
         mailbox.suspect = None
+
+    def _bury(self, letter: Letter) -> None:
+        """Take `letter` for dead: it has crashed a turn that held nothing else."""
+        conversation = hashed_conversation(self._key)
+        kind = type(letter).__name__
+        self._telemetry.error("letter.dead", conversation=conversation, kind=kind)
+        self._dead_letters.add(
+            DeadLetter(self._wall_clock(), kind, conversation, **self._mailbox.failure)
+        )
+        letter.refuse("rejected")
 
     async def _turn(self, letters: Sequence[Letter]) -> None:
         """Everything in `letters` is answered when this returns."""

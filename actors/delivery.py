@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from actors.inboxes import Inbox
 from actors.recent import RecentRecords
 from actors.telemetry import Telemetry, hashed
+from actors.traffic import Traffic
 from actors.transport import Transport
 from ksmp.codec import Codec
 from ksmp.errors import error
@@ -53,6 +54,7 @@ class Delivery:
         transport: Transport,
         outbound_bytes: int,
         telemetry: Telemetry,
+        traffic: Traffic,
     ) -> None:
         self._inbox = inbox
         self._recent = recent
@@ -61,6 +63,7 @@ class Delivery:
         self._transport = transport
         self._outbound_bytes = outbound_bytes
         self._telemetry = telemetry
+        self._traffic = traffic
         self._cursor = GlobalInboxSeq(0)
         self._target: GlobalInboxSeq | None = None  # the head as it was when the resume arrived
         self._reads: _ReadsToSend | None = None
@@ -159,6 +162,8 @@ class Delivery:
         self._transport.send(frame)
         self._cursor = global_inbox_seq
         self.records_sent += 1
+        self._traffic.frames += 1
+        self._traffic.frames_bytes += len(frame)
         if self._telemetry.is_debug:
             self._telemetry.debug(
                 "frame.delivered",

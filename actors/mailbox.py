@@ -7,6 +7,7 @@ is answered, so that the next incarnation finds what a crash left behind.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 import trio
 
@@ -28,6 +29,7 @@ class Mailbox:
         "_send",
         "_waiting",
         "_waiting_bytes",
+        "failure",
         "in_hand",
         "is_closed",
         "suspect",
@@ -42,6 +44,7 @@ class Mailbox:
         self._waiting_bytes = 0
         self.in_hand: list[Letter] = []
         self.suspect: Letter | None = None  # taken alone, after a crash
+        self.failure: Mapping[str, str] = {}  # of the latest crash, as `describe` tells it
         self.is_closed = False
 
     def put(self, letter: Letter) -> bool:
@@ -84,6 +87,11 @@ class Mailbox:
         while self._waiting:
             self._move_to_hand()
         return [letter for letter in self.in_hand if letter.is_open and not letter.is_handed_over]
+
+    @property
+    def depth(self) -> int:
+        """How many letters wait in it."""
+        return len(self._waiting)
 
     @property
     def is_idle(self) -> bool:

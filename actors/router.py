@@ -12,7 +12,7 @@ A conversation that fails too often is quarantined alone: what waits in its mail
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -20,6 +20,8 @@ from typing import Final
 import trio
 
 from actors.conversation import Conversation, Publisher
+from actors.dead_letters import DeadLetters
+from actors.failures import describe
 from actors.letters import Letter
 from actors.limits import Limits
 from actors.mailbox import Mailbox
@@ -58,6 +60,15 @@ class _Quarantine:
     """Until when a conversation is left alone, and for how many times now."""
 
     until: float
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A conversation that is left alone, for so many seconds yet, for the n-th time."""
+
+    key: ConversationKey
+    seconds: float
     times: int
 
 
@@ -102,6 +113,9 @@ class Router:
         self._quarantined: dict[ConversationKey, _Quarantine] = {}
         self._nursery: trio.Nursery | None = None
         self._under_way_bytes = 0
+        self._under_way = 0
+        self.deepest_mailbox = 0  # the most letters that ever waited in one
+        self.dead_letters = DeadLetters()
         self.started = trio.Event()
 
     @property
@@ -113,6 +127,21 @@ class Router:
     def under_way_bytes(self) -> int:
         """The bytes of all letters that are routed and not yet answered."""
         return self._under_way_bytes
+
+    @property
+    def under_way(self) -> int:
+        """How many letters that is."""
+        return self._under_way
+
+    @property
+    def quarantined(self) -> Sequence[Quarantined]:
+        """Which conversations are left alone now, and for how long yet."""
+        now = trio.current_time()
+        return tuple(
+            Quarantined(key, quarantine.until - now, quarantine.times)
+            for key, quarantine in self._quarantined.items()
+            if quarantine.until > now
+        )
 
     def adopt(self, limits: Limits) -> None:
         """Keep `limits` from now on; a mailbox that exists keeps its size until it is closed."""
@@ -154,14 +183,17 @@ class Router:
             live = self._activate(key)
         if not live.mailbox.put(letter):
             return NotRouted("overloaded", 1_000)
+        self.deepest_mailbox = max(self.deepest_mailbox, live.mailbox.depth)
         live.last_used = trio.current_time()
         self._live.move_to_end(key)
         self._under_way_bytes += letter.size
+        self._under_way += 1
         return None
 
     def release(self, letter: Letter) -> None:
         """A letter that was routed has been answered."""
         self._under_way_bytes -= letter.size
+        self._under_way -= 1
 
     def _has_room(self) -> bool:
         """Whether one more conversation may go live, which may cost an idle one its place."""
@@ -184,15 +216,20 @@ class Router:
         """The task of one conversation: its incarnations, one after the other."""
 
         async def incarnation() -> None:
-            await Conversation(
-                live.key,
-                live.mailbox,
-                self._log,
-                self._publisher,
-                self._openings,
-                self._wall_clock,
-                self._telemetry,
-            ).run()
+            try:
+                await Conversation(
+                    live.key,
+                    live.mailbox,
+                    self._log,
+                    self._publisher,
+                    self._openings,
+                    self._wall_clock,
+                    self._telemetry,
+                    self.dead_letters,
+                ).run()
+            except Exception as error:
+                live.mailbox.failure = describe(error)  # a letter may turn out to be to blame
+                raise
 
         child = ChildSpec(
             "conversation",
@@ -225,6 +262,12 @@ class Router:
             times=times,
             letters=len(letters),
         )
+
+    def end_quarantine(self, key: ConversationKey) -> bool:
+        """Let a conversation live again, as if it had never failed; False where it was free."""
+        was_quarantined = self._remaining_quarantine(key) > 0
+        self._quarantined.pop(key, None)
+        return was_quarantined
 
     def _remaining_quarantine(self, key: ConversationKey) -> float:
         quarantine = self._quarantined.get(key)

@@ -83,6 +83,7 @@ class Session:
         self._delivery = delivery
         self._around = surroundings
         self._telemetry = surroundings.telemetry
+        self._traffic = surroundings.traffic
         self._rate = surroundings.inboxes.bucket(identity.user, now)
         self._excess = TokenBucket(  # of refusals, above what the rate itself allows
             (FLOOD_FACTOR - 1) * limits.sends_per_second,
@@ -102,6 +103,8 @@ class Session:
 
     def take(self, frame: bytes | bytearray) -> None:
         """Judge one message and act on it."""
+        self._traffic.received += 1
+        self._traffic.received_bytes += len(frame)
         try:
             event = self._codec.decode_client_event(frame)
         except MalformedError as malformed:
@@ -169,6 +172,7 @@ class Session:
             )
             return
         self._line.expect(letter)
+        self._traffic.sends += isinstance(letter, SendLetter)
         if self._telemetry.is_debug:
             self._telemetry.debug(
                 "send.routed", **self._line.names(), conversation=hashed_conversation(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from actors.alarms import Alarms
@@ -11,6 +11,7 @@ from actors.inboxes import Inboxes
 from actors.limits import Limits
 from actors.router import Router
 from actors.telemetry import Telemetry
+from actors.traffic import Traffic
 from ksmp.types import DeviceId, TimeMs, UserId
 from storage.log import Log
 
@@ -51,3 +52,5 @@ class Surroundings:
     jitter: Callable[[], float]
     identify: Callable[[str], Identity | None]
     """The identity in a token, None where it is not valid."""
+
+    traffic: Traffic = field(default_factory=Traffic)

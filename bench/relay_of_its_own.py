@@ -124,7 +124,8 @@ def _tokens(data: Path, users: Sequence[str]) -> Sequence[str]:
 
 
 def _address(directory: Path) -> tuple[str, ...]:
-    return "--host", "127.0.0.1", "--port", "0", "--ports-file", str(directory / "ports.json")
+    ports = "--port", "0", "--admin-port", "0", "--ports-file", str(directory / "ports.json")
+    return "--host", "127.0.0.1", *ports
 
 
 def _environment() -> dict[str, str]:

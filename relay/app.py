@@ -5,6 +5,7 @@
           ├── alarms     one task for every connection's deadlines
           ├── router     a task per live conversation, each supervised and quarantined alone
           ├── revocations, reloader   what the operator changes while the relay runs
+          ├── admin      what the operator sees; the relay never ends because of it
           └── listener   a contained task per connection, never restarted
 
 What fails inside a conversation stays there; the others below the log are restarted by their
@@ -34,10 +35,16 @@ from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
 from actors.surroundings import Surroundings
 from actors.telemetry import Telemetry
+from actors.traffic import Traffic
 from relay import system
+from relay.admin.listener import AdminListener, open_admin
+from relay.admin.observed import Observed
+from relay.admin.readiness import Phase, Readiness
+from relay.admin.watches import LoopWatch, StoreWatch
 from relay.auth import Authenticator
 from relay.banner import banner
 from relay.config import Config, LimitsConfig
+from relay.digests import Digests
 from relay.exits import ExitCode
 from relay.hangup import Hangup
 from relay.listening import bind, write_ports_file
@@ -50,6 +57,7 @@ from relay.telemetry import StructuredTelemetry, configure_logging, report_crash
 from relay.transport.front import Front
 from relay.transport.listener import Listener
 from relay.transport.opening import opening
+from storage.commit_meter import CommitMeter
 from storage.environment import Environment, open_environment
 from storage.errors import StorageError, StoreCorruptError, StoreFailedError
 from storage.keys import FORMAT_VERSION
@@ -68,17 +76,18 @@ async def serve(
     SIGHUP has the configuration loaded again; `load` finds it, or raises `ConfigError`. `hangup`
     says whether that was asked for before the relay could listen to it.
 
-    `ports_file` gets the address as JSON, written atomically once connections are accepted.
+    `ports_file` gets the addresses as JSON, written atomically once connections are accepted.
 
     Raises:
         CommandError: it cannot bind, or a file it needs cannot be used.
         StorageError: the store cannot be opened, or has failed.
     """
+    digests = Digests(system.random_key())
     telemetry = configure_logging(
         config.log.level,
         config.log.format,
         sys.stderr,
-        hash_key=system.random_key(),
+        digest=digests.of,
         wall_clock=system.wall_clock,
     )
     report_crashes(telemetry)
@@ -92,7 +101,7 @@ async def serve(
         )
         stack.callback(environment.close)
         telemetry.info("storage.opened", path=str(environment.path), format=FORMAT_VERSION)
-        relay = Relay(make_ready(config), load, environment, telemetry)
+        relay = Relay(make_ready(config), load, environment, telemetry, digests)
         system.tune_the_interpreter()
         await relay.run(hangup, ports_file)
     telemetry.info("relay.stopped", code=ExitCode.OK)
@@ -108,6 +117,7 @@ class Relay:
         load: Callable[[], Config],
         environment: Environment,
         telemetry: StructuredTelemetry,
+        digests: Digests,
     ) -> None:
         config, limits = settings.config, settings.limits
         self._settings = settings
@@ -118,6 +128,7 @@ class Relay:
         self._everything = trio.CancelScope()
         self._writer = system.SerialThread("store-writer", self._crashed)
         self._reader = system.SerialThread("store-reader", self._crashed)
+        meter = CommitMeter(system.monotonic)
         self._log = LmdbLog(
             environment,
             writing=self._writer,
@@ -128,6 +139,7 @@ class Relay:
             on_bug=self._bug,
             on_space=self._space_changed,
             limits=settings.store_limits,
+            meter=meter,
         )
         self._inboxes = Inboxes(self._log, limits)
         self._alarms = Alarms()
@@ -151,6 +163,32 @@ class Relay:
             system.new_connection_id,
             self._watch.revocations.cover,
         )
+        self._readiness = Readiness(
+            meter,
+            sync_stall_seconds=config.store.sync_stall_seconds,
+            min_free_bytes=config.limits.min_free_bytes,
+        )
+        self._observed = self._observe(meter, surroundings.traffic, telemetry, digests)
+
+    def _observe(
+        self,
+        meter: CommitMeter,
+        traffic: Traffic,
+        telemetry: StructuredTelemetry,
+        digests: Digests,
+    ) -> Observed:
+        return Observed(
+            readiness=self._readiness,
+            router=self._router,
+            traffic=traffic,
+            meter=meter,
+            loop=LoopWatch(),
+            store=StoreWatch(self._log.usage),
+            lines=telemetry.lines,
+            connections=lambda: self._server.connections,
+            handshakes=lambda: self._front.handshakes,
+            digest=digests.of,
+        )
 
     async def run(self, hangup: Hangup, ports_file: Path | None) -> None:
         """Listen and serve until told to stop.
@@ -159,7 +197,10 @@ class Relay:
             StoreFailedError: the store has failed; some outcomes are unknown.
         """
         settings = self._settings
-        sockets = bind(settings.config.server)
+        sockets = bind(settings.config.server.host, settings.config.server.port, "--port")
+        admin = open_admin(
+            settings.config, self._observed, self._telemetry, system.new_secret, system.jitter
+        )
         self._front = Front(
             settings.judge,
             self._server,
@@ -180,14 +221,18 @@ class Relay:
         with self._everything, trio.open_signal_receiver(*SIGNALS) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._obey, signals, hangup, told_to_stop)
+                if admin is not None:
+                    nursery.start_soon(admin.keep)
                 for child in self._permanent():
                     nursery.start_soon(self._keep, child)
                 if hangup.has_come:
                     self._reloader.ask()
                 await self._router.started.wait()
                 nursery.start_soon(self._keep, ChildSpec("listener", listener.run))
-                self._announce(sockets[0].getsockname(), ports_file)
+                self._readiness.phase = Phase.READY
+                self._announce(sockets[0].getsockname(), admin, ports_file)
                 await told_to_stop.wait()
+                self._readiness.phase = Phase.DRAINING
                 listener.close()
                 await self._drain()
                 nursery.cancel_scope.cancel()
@@ -208,15 +253,18 @@ class Relay:
     async def _keep(self, child: ChildSpec) -> None:
         await supervise(child, self._telemetry, system.jitter)
 
-    def _announce(self, address: tuple[str, int], ports_file: Path | None) -> None:
+    def _announce(
+        self, address: tuple[str, int], admin: AdminListener | None, ports_file: Path | None
+    ) -> None:
         host, port = address[:2]
+        listening = {"relay": (host, port)} | ({"admin": admin.address} if admin else {})
         if ports_file is not None:
-            write_ports_file(ports_file, host, port)
+            write_ports_file(ports_file, listening)
         config = self._settings.config
         self._telemetry.info(
             "relay.ready", host=host, port=port, most_memory_bytes=most_bytes(config)
         )
-        print(banner(config, host, port, system.program()), flush=True)
+        print(banner(config, listening, system.program()), flush=True)
 
     # ── what the operator says ───────────────────────────────────────────────────────────────
 
@@ -252,6 +300,10 @@ class Relay:
         """Take on new settings in one step: there is no checkpoint in it, and nothing can fail."""
         self._settings = settings
         self._telemetry.adopt(settings.config.log.level)
+        self._readiness.adopt(
+            sync_stall_seconds=settings.config.store.sync_stall_seconds,
+            min_free_bytes=settings.config.limits.min_free_bytes,
+        )
         self._log.adopt(settings.store_limits)
         self._inboxes.adopt(settings.limits)
         self._router.adopt(settings.limits)
@@ -300,6 +352,7 @@ class Relay:
         self._telemetry.error("bug", where="commit", **describe(error))
 
     def _space_changed(self, has_space: bool) -> None:
+        self._readiness.has_space = has_space
         if has_space:
             self._telemetry.info("storage.recovered")
         else:

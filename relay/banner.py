@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from relay.admin.token import TOKEN_FILE
 from relay.config import Config
 from relay.memory import human, most_bytes
 
@@ -12,19 +13,25 @@ from relay.memory import human, most_bytes
 def url_of(config: Config, host: str, port: int) -> str:
     """Where clients connect."""
     scheme = "ws" if config.server.tls_certificate is None else "wss"
-    address = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{address}:{port}/ksmp/v3"
+    return f"{scheme}://{_authority(host, port)}/ksmp/v3"
 
 
-def banner(config: Config, host: str, port: int, program: str) -> str:
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def banner(config: Config, listening: Mapping[str, tuple[str, int]], program: str) -> str:
     """A few lines for the terminal, once connections are accepted."""
-    return "\n".join(_lines(config, url_of(config, host, port), program))
+    return "\n".join(_lines(config, listening, program))
 
 
-def _lines(config: Config, url: str, program: str) -> Iterator[str]:
+def _lines(config: Config, listening: Mapping[str, tuple[str, int]], program: str) -> Iterator[str]:
     data = config.store.path.absolute()  # to be typed in whatever directory
-    yield f"KSMP v3 relay, ready at {url}"
+    yield f"KSMP v3 relay, ready at {url_of(config, *listening['relay'])}"
     yield f"  data       {data}"
+    if "admin" in listening:
+        admin = _authority(*listening["admin"])
+        yield f"  admin      http://{admin}, its token in {data / TOKEN_FILE}"
     yield (
         f"  memory     at most {human(most_bytes(config))}, if all"
         f" {config.limits.connections:,} connections did their worst at once"

@@ -216,10 +216,13 @@ class StoreConfig:
     __pydantic_config__: ClassVar[Mapping[str, str]] = _STRICT
 
     path: Path = field(default_factory=default_store_path)
-    """The data directory: the store, the relay's own signing key, and what is revoked."""
+    """The data directory: the store, the relay's own keys and tokens, and what is revoked."""
 
     map_size_bytes: Annotated[int, Ge(1 * MIB), Le(2**46)] = 1024 * MIB
     """The store's size to begin with; it grows by itself."""
+
+    sync_stall_seconds: Seconds = 10.0
+    """How long one commit may take before the relay is called not ready."""
 
     @property
     def directory(self) -> Path:
@@ -241,6 +244,22 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdminConfig:
+    """Where operators and their programs ask after the relay. Only this machine can reach it."""
+
+    __pydantic_config__: ClassVar[Mapping[str, str]] = _STRICT
+
+    enabled: bool = True
+    """Listen for operators at all."""
+
+    host: Annotated[str, MinLen(1)] = "127.0.0.1"
+    """The loopback address to listen on."""
+
+    port: Port | None = None
+    """The port to listen on; 0 takes a free one. Off: 8766, or a free one where that is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole configuration of a relay."""
 
@@ -249,6 +268,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    admin: AdminConfig = field(default_factory=AdminConfig)
 
 
 @dataclass(frozen=True, slots=True)

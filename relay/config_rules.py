@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from relay.config import Config, LimitsConfig, ServerConfig
+from relay.config import AdminConfig, Config, LimitsConfig, ServerConfig
 
 
 class BrokenRule(NamedTuple):
@@ -25,6 +25,7 @@ def broken_rules(config: Config) -> Iterator[BrokenRule]:
     """Every rule that `config` breaks; it touches no file."""
     yield from _server_rules(config.server)
     yield from _limit_rules(config.limits)
+    yield from _admin_rules(config.admin)
 
 
 def unusable_files(config: Config) -> Iterator[BrokenRule]:
@@ -115,6 +116,16 @@ def _limit_rules(limits: LimitsConfig) -> Iterator[BrokenRule]:
             "max_frame_bytes",
             "is too small for an event with the largest ciphertext in base64.",
             f"Set at least {needed}, or 0 for the default.",
+        )
+
+
+def _admin_rules(admin: AdminConfig) -> Iterator[BrokenRule]:
+    if not is_loopback(admin.host):
+        yield BrokenRule(
+            "admin",
+            "host",
+            "is not a loopback address, and the admin listener speaks no TLS.",
+            "Use 127.0.0.1, and let a proxy or a tunnel on this machine carry it further.",
         )
 
 

@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from relay.config import (
+    AdminConfig,
     AuthConfig,
     Config,
     ConfigError,
@@ -48,6 +49,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "limits": LimitsConfig,
     "store": StoreConfig,
     "log": LogConfig,
+    "admin": AdminConfig,
 }
 KINDS: Final = {name: get_type_hints(section) for name, section in SECTIONS.items()}
 VARIABLES: Final = {
@@ -59,6 +61,7 @@ FLAGS: Final = {
     ("server", "host"): "--host",
     ("server", "port"): "--port",
     ("store", "path"): "--data",
+    ("admin", "port"): "--admin-port",
 }
 
 Found = dict[str, dict[str, object]]
@@ -87,6 +90,7 @@ def read_sources(file: Path | None, overrides: Overrides) -> Config:
         limits=settings.limits,
         store=settings.store,
         log=settings.log,
+        admin=settings.admin,
     )
     broken = tuple(
         Problem(places.of(rule.section, rule.key), rule.what, rule.remedy)
@@ -110,6 +114,7 @@ class _Settings(BaseSettings):
     limits: LimitsConfig = LimitsConfig()
     store: StoreConfig = StoreConfig()
     log: LogConfig = LogConfig()
+    admin: AdminConfig = AdminConfig()
 
     @classmethod
     def settings_customise_sources(

@@ -8,9 +8,6 @@ This is the one place below the program's top that draws randomness: a key is no
 
 from __future__ import annotations
 
-import os
-import stat
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +20,7 @@ from msgspec import DecodeError, json
 
 from ksmp.types import DeviceId, UserId
 from relay.auth import VerificationKey, usable_algorithms
+from relay.secret_files import create_secret, read_secret
 
 SIGNING_KEY_FILE: Final = "signing-key.json"
 SIGNING_ALGORITHM: Final = "Ed25519"
@@ -88,37 +86,19 @@ def issue_token(
 
 def _create(path: Path) -> None:
     """Write a new key so that it appears whole, is on disk when seen, and replaces no other."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = OKPKey.generate_key("Ed25519")
     serialised = json.encode(key.as_dict(private=True, kid=key.thumbprint(), alg=SIGNING_ALGORITHM))
-    descriptor, temporary = tempfile.mkstemp(prefix=".signing-key-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:  # mkstemp has made it with mode 0600
-            file.write(serialised + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)
-    except FileExistsError:
-        pass  # another process was first: its key is the key
-    finally:
-        Path(temporary).unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    create_secret(path, serialised + b"\n")
 
 
 def _load(path: Path) -> OKPKey:
-    with path.open("rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if mode & 0o077:
-            raise KeyFileError(
-                f"The signing key {path} is accessible to other users (mode {mode:04o}).",
-                "Whoever reads it can sign tokens for anyone.",
-                f"If nobody has: chmod 600 {path}. If in doubt: delete it, and issue new tokens.",
-            )
-        content = file.read()
+    content, open_mode = read_secret(path)
+    if open_mode is not None:
+        raise KeyFileError(
+            f"The signing key {path} is accessible to other users (mode {open_mode:04o}).",
+            "Whoever reads it can sign tokens for anyone.",
+            f"If nobody has: chmod 600 {path}. If in doubt: delete it, and issue new tokens.",
+        )
     try:
         key = JWKRegistry.import_key(json.decode(content, type=dict))
     except (DecodeError, JoseError, ValueError, TypeError, KeyError):

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,16 +17,18 @@ from relay.exits import CommandError, ExitCode
 BACKLOG: Final = 1_024
 
 
-def bind(server: ServerConfig) -> list[socket.socket]:
+def bind(host: str, port: int, flag: str) -> list[socket.socket]:
     """One non-blocking listening socket per address that `host` stands for, on one port.
+
+    `flag` is what chooses another port, for whoever must.
 
     Raises:
         CommandError: exit code 69, the address or port cannot be had.
     """
     sockets: list[socket.socket] = []
-    port = server.port
+    wanted = port
     try:
-        for family, kind, protocol, _, address in _addresses(server.host, port):
+        for family, kind, protocol, _, address in _addresses(host, port):
             listening = socket.socket(family, kind, protocol)
             sockets.append(listening)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -40,9 +43,9 @@ def bind(server: ServerConfig) -> list[socket.socket]:
             listening.close()
         raise CommandError(
             ExitCode.CANNOT_BIND,
-            f"The relay cannot listen on {server.host} port {server.port}",
+            f"The relay cannot listen on {host} port {wanted}",
             error.strerror or str(error),
-            "Stop what is using it, or choose another with --port (0 takes a free one).",
+            f"Stop what is using it, or choose another with {flag} (0 takes a free one).",
         ) from None
     return sockets
 
@@ -77,13 +80,15 @@ def tls_context(server: ServerConfig) -> ssl.SSLContext | None:
     return context
 
 
-def write_ports_file(path: Path, host: str, port: int) -> None:
-    """Write the address as JSON, all of it or nothing: whoever sees the file can connect.
+def write_ports_file(path: Path, listening: Mapping[str, tuple[str, int]]) -> None:
+    """Write the addresses as JSON, all of it or nothing: whoever sees the file can connect.
 
     Raises:
         CommandError: exit code 73, the file cannot be written.
     """
-    content = json.dumps({"relay": {"host": host, "port": port}})
+    content = json.dumps(
+        {name: {"host": host, "port": port} for name, (host, port) in listening.items()}
+    )
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "w") as file:

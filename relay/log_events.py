@@ -76,6 +76,8 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "revocations.unusable": {"problem": _SETTING},
     "relay.draining": {"connections": _NUMBER, "seconds": _NUMBER},
     "relay.stopped": {"code": _NUMBER},
+    "admin.ready": {"host": _SETTING, "port": _NUMBER},
+    "admin.paused": {"seconds": _NUMBER},
     "relay.crashed": _FAILURE | {"errors": _NUMBER},
     # connections
     "listener.capacity": {"code": _CODE, "connections": _NUMBER},
@@ -99,6 +101,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     # actors
     "conversation.activated": _CONVERSATION,
     "conversation.passivated": _CONVERSATION,
+    "conversation.released": _CONVERSATION,
     "actor.started": _ACTOR,
     "actor.failed": _ACTOR | _FAILURE,
     "actor.restarted": _ACTOR | {"failures": _NUMBER},

@@ -32,6 +32,9 @@ FOR_A_RESTART: Final = (
     ("store", "path"),
     ("store", "map_size_bytes"),
     ("log", "format"),
+    ("admin", "enabled"),
+    ("admin", "host"),
+    ("admin", "port"),
 )
 
 

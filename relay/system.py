@@ -53,6 +53,16 @@ def random_key() -> bytes:
     return secrets.token_bytes(32)
 
 
+def new_secret() -> str:
+    """A text that nobody can guess: 32 random bytes."""
+    return secrets.token_urlsafe(32)
+
+
+def monotonic() -> float:
+    """Seconds that never go back, the same for every thread."""
+    return time.monotonic()
+
+
 def tune_the_interpreter() -> None:
     """Settle two of Python's trade-offs as a relay needs them. Call it once, when all is set up.
 

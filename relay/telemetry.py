@@ -15,11 +15,11 @@ import logging
 import select
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from hashlib import blake2s
 from types import TracebackType
-from typing import Final, Literal, TextIO
+from typing import Final, Literal, NamedTuple, TextIO
 
 import msgspec
 import structlog
@@ -38,10 +38,15 @@ LEVELS: Final[Mapping[str, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-HASH_KEY_BYTES: Final = 32
-_HASH_BYTES: Final = 6
 
 _EventDict = MutableMapping[str, object]
+
+
+class LineKind(NamedTuple):
+    """What a line is counted as: its event, and the code or kind in it, which are words of ours."""
+
+    event: str
+    code: str
 
 
 class UndeclaredLogFieldError(Exception):
@@ -53,18 +58,18 @@ def configure_logging(
     format: Format,  # noqa: A002  # the setting's name
     stream: TextIO,
     *,
-    hash_key: bytes,
+    digest: Callable[[Hashed], str],
     wall_clock: Callable[[], TimeMs],
     strict: bool = False,
 ) -> StructuredTelemetry:
     """The process's one `Telemetry`; libraries' log records and warnings go through it too.
 
-    `hash_key` is 32 random bytes, made at every start, so that hashes cannot be compared beyond it.
+    `digest` makes of an identifier what is written: `relay.digests`.
     """
     pretty = format == "pretty" or (format == "auto" and stream.isatty())
     printing = structlog.PrintLogger(stream)
     processors: list[structlog.typing.Processor] = [
-        _AllowList(hash_key, strict),
+        _AllowList(digest, strict),
         _Header(wall_clock),
         structlog.dev.ConsoleRenderer(colors=stream.isatty(), timestamp_key="time")
         if pretty
@@ -101,7 +106,7 @@ class StructuredTelemetry:
     can be written is preceded by `log.lost`.
     """
 
-    __slots__ = ("_is_ready", "_logger", "_logger_at", "_lost", "_strict", "is_debug")
+    __slots__ = ("_is_ready", "_logger", "_logger_at", "_lost", "_strict", "is_debug", "lines")
 
     def __init__(
         self,
@@ -116,6 +121,7 @@ class StructuredTelemetry:
         self._is_ready = is_ready
         self._lost = 0
         self._strict = strict
+        self.lines: Counter[LineKind] = Counter()  # whatever is written; not of debugging
         self.adopt(level)
 
     def adopt(self, level: Level) -> None:
@@ -130,15 +136,22 @@ class StructuredTelemetry:
 
     def info(self, event: str, **fields: Field) -> None:
         """Something an operator wants to find later."""
+        self._count(event, fields)
         self._write(self._logger.info, event, fields)
 
     def warning(self, event: str, **fields: Field) -> None:
         """Something went wrong and was contained."""
+        self._count(event, fields)
         self._write(self._logger.warning, event, fields)
 
     def error(self, event: str, **fields: Field) -> None:
         """Something went wrong that an operator must act on."""
+        self._count(event, fields)
         self._write(self._logger.error, event, fields)
+
+    def _count(self, event: str, fields: Mapping[str, Field]) -> None:
+        code = fields.get("code", fields.get("kind"))
+        self.lines[LineKind(event, "" if code is None else str(code))] += 1
 
     def _write(self, write: Callable[..., object], event: str, fields: Mapping[str, Field]) -> None:
         try:
@@ -163,10 +176,8 @@ class StructuredTelemetry:
 class _AllowList:
     """Lets through declared fields of declared events, identifiers hashed."""
 
-    def __init__(self, hash_key: bytes, strict: bool) -> None:
-        if len(hash_key) != HASH_KEY_BYTES:
-            raise ValueError(f"the hash key has {HASH_KEY_BYTES} bytes")
-        self._hash = blake2s(key=hash_key, digest_size=_HASH_BYTES)
+    def __init__(self, digest: Callable[[Hashed], str], strict: bool) -> None:
+        self._digest = digest
         self._strict = strict
 
     def __call__(self, logger: object, method: str, event_dict: _EventDict) -> _EventDict:
@@ -187,13 +198,6 @@ class _AllowList:
             elif value is not None:
                 allowed[name] = value
         return allowed
-
-    def _digest(self, value: Hashed) -> str:
-        keyed = self._hash.copy()
-        for part in (value.kind, *value.parts):
-            encoded = part.encode()
-            keyed.update(len(encoded).to_bytes(4) + encoded)
-        return keyed.hexdigest()
 
 
 class _Header:

@@ -45,6 +45,7 @@ from storage.errors import (
 from storage.keys import FORMAT_VERSION, TABLES
 from storage.structure import structure_problems
 from storage.upgrade import UPGRADABLE, upgrade
+from storage.usage import StoreUsage
 
 ENGINE: Final = b"lmdb 0.9"
 ENGINE_LIB_VERSION: Final = 0
@@ -93,6 +94,7 @@ class Environment:
         self._file = os.open(path / DATA_FILE, os.O_RDWR | os.O_CLOEXEC)
         self.page_size = env.stat()["psize"]
         self._reserved_bytes = os.fstat(self._file).st_size
+        self._can_grow = True
 
     # ── for readers ──────────────────────────────────────────────────────────────────────────
 
@@ -101,6 +103,22 @@ class Environment:
         """A snapshot of what is committed. Keep it short: a growing map waits for it."""
         with self._map_lock, self._env.begin() as transaction:
             yield transaction
+
+    def usage(self) -> StoreUsage | None:
+        """How much room the store takes; None where the system does not say. It may wait."""
+        try:
+            with self._map_lock:
+                engine = self._env.info()
+            system = os.fstatvfs(self._file)
+        except (OSError, lmdb.Error):
+            return None
+        return StoreUsage(
+            file_bytes=os.fstat(self._file).st_blocks * 512,
+            map_bytes=engine["map_size"],
+            used_bytes=(engine["last_pgno"] + 1) * self.page_size,
+            can_grow=self._can_grow,
+            free_bytes=system.f_bavail * system.f_frsize,
+        )
 
     # ── for the writer ───────────────────────────────────────────────────────────────────────
 
@@ -114,7 +132,8 @@ class Environment:
         No write transaction may be open. Waits for the readers' transactions to end.
         """
         with self._map_lock:
-            return _double_map(self._env)
+            self._can_grow = _double_map(self._env)
+        return self._can_grow
 
     def reserve(self, pages: int) -> None:
         """The file has room for `pages` beyond those in use, so that a commit cannot run out.

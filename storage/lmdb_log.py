@@ -12,6 +12,7 @@ from typing import TypeVar
 import trio
 
 from ksmp.types import Epoch, GlobalInboxSeq, UserId
+from storage.commit_meter import CommitMeter
 from storage.environment import Environment
 from storage.errors import StorageError
 from storage.executor import Executor
@@ -21,6 +22,7 @@ from storage.log import Log, Operation, Page, ReadStatePage, Settle
 from storage.reader import Reader
 from storage.space import SpaceWatch
 from storage.transaction import Writer
+from storage.usage import StoreUsage
 
 T = TypeVar("T")
 
@@ -40,13 +42,14 @@ class LmdbLog(Log):
         on_bug: Callable[[Exception], None],
         on_space: Callable[[bool], None] = lambda _: None,
         limits: StoreLimits = StoreLimits(),
+        meter: CommitMeter | None = None,
     ) -> None:
         """The callbacks are those of `GroupCommit` and `SpaceWatch`, `free_bytes` the writer's."""
         self._environment = environment
         self._reading = reading
         self._reader = Reader(environment)
         self._on_failure = on_failure
-        self._writer = Writer(environment, free_bytes, limits)
+        self._writer = Writer(environment, free_bytes, limits, meter)
         self._group_commit = GroupCommit(
             self._writer.transact,
             writing,
@@ -90,6 +93,10 @@ class LmdbLog(Log):
     ) -> ReadStatePage:
         """See `Log.read_states`."""
         return await self._read(lambda: self._reader.read_states(user, stored_from, after, limit))
+
+    async def usage(self) -> StoreUsage | None:
+        """How much room the store takes, if the system says; after the reads that wait already."""
+        return await self._read(self._environment.usage)
 
     async def _read(self, job: Callable[[], T | StorageError]) -> T:
         """Cancelled, it leaves at once; what the job still returns falls on deaf ears."""

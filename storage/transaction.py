@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import lmdb
 
 from storage.batch import Batch
+from storage.commit_meter import CommitMeter
 from storage.environment import NO_SPACE, Environment, NoSpaceError
 from storage.errors import StorageError, StoreFailedError
 from storage.limits import StoreLimits
@@ -32,8 +33,10 @@ class Writer:
         environment: Environment,
         free_bytes: Callable[[], int],
         limits: StoreLimits = StoreLimits(),
+        meter: CommitMeter | None = None,
     ) -> None:
         """`free_bytes` tells the free space where the store is; asked once per transaction."""
+        self._meter = meter or CommitMeter()
         self._environment = environment
         self._free_bytes = free_bytes
         self._limits = limits
@@ -47,11 +50,14 @@ class Writer:
     def transact(self, operations: Sequence[Operation]) -> list[Outcome]:
         """The outcome of each operation, in order, all committed and synced. Never raises."""
         if self._failure is None:
+            self._meter.begin()
             try:
                 return self._run(operations)
             except Exception as error:  # noqa: BLE001 - whatever it is, the disk is in doubt
                 self._failure = _failure(error)
                 self._failure.__cause__ = error
+            finally:
+                self._meter.end()
         return [Failed(self._failure)] * len(operations)
 
     def _run(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -81,7 +87,9 @@ class Writer:
             if not batch.is_empty:
                 environment.reserve(batch.pages_needed(environment.page_size))
                 batch.put()
+                self._meter.sync()
                 transaction.commit()
+                self._meter.synced(len(operations))
         finally:
             transaction.abort()  # does nothing after a commit
         batch.remember_names()

@@ -14,6 +14,7 @@ def load(
     data: Path | None = None,
     host: str | None = None,
     port: int | None = None,
+    admin_port: int | None = None,
     check_files: bool = False,
 ) -> Config:
     """The configuration with these flags above all else.
@@ -22,7 +23,9 @@ def load(
         CommandError: it cannot be used.
     """
     try:
-        return found(file, data=data, host=host, port=port, check_files=check_files)
+        return found(
+            file, data=data, host=host, port=port, admin_port=admin_port, check_files=check_files
+        )
     except ConfigError as error:
         raise CommandError(
             ExitCode.CONFIGURATION,
@@ -38,6 +41,7 @@ def found(
     data: Path | None = None,
     host: str | None = None,
     port: int | None = None,
+    admin_port: int | None = None,
     check_files: bool = False,
 ) -> Config:
     """The same for a program that goes on whatever is wrong.
@@ -45,14 +49,21 @@ def found(
     Raises:
         ConfigError: with every problem at once.
     """
-    config = load_config(file, _overrides(data, host, port))
+    config = load_config(file, _overrides(data, host, port, admin_port))
     if check_files:
         _check_files(config)
     return config
 
 
-def _overrides(data: Path | None, host: str | None, port: int | None) -> Overrides:
-    flags = (("store", "path", data), ("server", "host", host), ("server", "port", port))
+def _overrides(
+    data: Path | None, host: str | None, port: int | None, admin_port: int | None
+) -> Overrides:
+    flags = (
+        ("store", "path", data),
+        ("server", "host", host),
+        ("server", "port", port),
+        ("admin", "port", admin_port),
+    )
     given: dict[str, dict[str, object]] = {}
     for section, key, value in flags:
         if value is not None:

@@ -19,6 +19,7 @@ def serve(
     data: Path | None = None,
     host: str | None = None,
     port: Annotated[int | None, Parameter(validator=_PORT)] = None,
+    admin_port: Annotated[int | None, Parameter(validator=_PORT)] = None,
     ports_file: Path | None = None,
 ) -> int:
     """Run the relay. The first start makes the store and a signing key.
@@ -36,8 +37,10 @@ def serve(
         The address to listen on.
     port
         The port to listen on; 0 takes a free one.
+    admin_port
+        The port of the admin listener, on loopback; 0 takes a free one.
     ports_file
-        Where to write the address as JSON, once connections are accepted.
+        Where to write the addresses as JSON, once connections are accepted.
     """
     hangup = Hangup()  # before what takes time: importing, and reading files
     import trio
@@ -45,6 +48,8 @@ def serve(
     from relay.app import serve as run_relay
     from relay.commands.loading import found, load
 
-    loaded = load(config, data=data, host=host, port=port, check_files=True)
-    again = partial(found, config, data=data, host=host, port=port, check_files=True)
+    loaded = load(config, data=data, host=host, port=port, admin_port=admin_port, check_files=True)
+    again = partial(
+        found, config, data=data, host=host, port=port, admin_port=admin_port, check_files=True
+    )
     return trio.run(run_relay, loaded, again, hangup, ports_file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from actors.delivery import Delivery, Need
 from actors.inboxes import Inbox
 from actors.recent import RecentRecords
+from actors.traffic import Traffic
 from ksmp.chain import chain_link, chain_payload
 from ksmp.codec import MSGPACK, Codec, encode_recorded
 from ksmp.events import Error, InboxFrame, Read, ResumeComplete
@@ -50,6 +51,7 @@ class InboxStage:
             self.transport,
             outbound_bytes,
             SilentTelemetry(),
+            Traffic(),
         )
         self._unpublished: list[tuple[InboxPlace, NewRecord]] = []
 

@@ -10,6 +10,7 @@ import trio
 import trio.lowlevel
 
 from actors.conversation import Conversation
+from actors.dead_letters import DeadLetters
 from actors.letters import Letter, SendLetter
 from actors.limits import Limits
 from actors.mailbox import Mailbox
@@ -220,7 +221,14 @@ async def test_a_letter_that_is_stopped_from_above_while_taken_again_is_no_dead_
 
 def incarnation(world: World, mailbox: Mailbox) -> Conversation:
     return Conversation(
-        KEY, mailbox, world.log, world.inboxes, Openings(Limits()), wall_clock, world.telemetry
+        KEY,
+        mailbox,
+        world.log,
+        world.inboxes,
+        Openings(Limits()),
+        wall_clock,
+        world.telemetry,
+        DeadLetters(),
     )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import resource
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +16,7 @@ from ksmp.types import Epoch
 from storage.environment import open_environment
 from storage.keys import pack_pair
 from tests.faults.observing import KIB, errors_of, pid_of
+from tests.faults.strace import syncs
 from tests.wire.clients import Frame, Peer
 from tests.wire.codecs import Event
 from tests.wire.connecting import Clients, StartRelay
@@ -114,37 +113,13 @@ def plain_lines(written: str) -> list[str]:
 # ── a disk that breaks ───────────────────────────────────────────────────────────────────────
 
 
-@contextmanager
-def failing_syncs(pid: int) -> Iterator[None]:
-    """Every fdatasync of the process fails with EIO."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed: it makes a sync fail")
-    inject = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]
-    strace = subprocess.Popen(
-        ["strace", "-f", "-qq", "-o", "/dev/null", *inject, "-p", str(pid)],
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        while not all(map(_is_traced, Path(f"/proc/{pid}/task").iterdir())):
-            assert strace.poll() is None, "strace cannot attach"
-        yield
-    finally:
-        strace.terminate()
-        strace.wait(10)
-
-
-def _is_traced(task: Path) -> bool:
-    lines = (task / "status").read_text().splitlines()
-    return "TracerPid:\t0" not in lines
-
-
 async def test_failed_sync_ends_the_process_and_acks_nothing(start: StartRelay) -> None:
     own = start()
     kept = [envelope("alice", "bob", conversationId=TALK) for _ in range(5)]
     async with own.connect("alice") as peer:
         acks = [await peer.answer_to(each) for each in kept]
         stderr_before = len(errors_of(own.relay))
-        with failing_syncs(pid_of(own.relay)):
+        with syncs(pid_of(own.relay), "error=EIO"):
             lost = [envelope("alice", "bob", conversationId=TALK) for _ in range(3)]
             await peer.tell(*map(send, lost))
             assert await trio.to_thread.run_sync(own.relay.wait) == 74

@@ -67,6 +67,8 @@ def test_every_setting_can_be_set_by_its_environment_variable(monkeypatch):
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("KSMP_AUTH__ALGORITHMS", '["ES256"]')
     monkeypatch.setenv("KSMP_SERVER__PORT", "1")
+    monkeypatch.setenv("KSMP_ADMIN__HOST", "::1")
+    monkeypatch.setenv("KSMP_ADMIN__PORT", "2")
     monkeypatch.setenv("KSMP_LIMITS__MAX_FRAME_BYTES", "8000000")
 
     config = load_config()
@@ -76,6 +78,7 @@ def test_every_setting_can_be_set_by_its_environment_variable(monkeypatch):
     assert config.limits.connections == 5_000_000
     assert config.server.allow_plaintext is True
     assert config.auth.jwks_file == Path("somewhere")
+    assert (config.admin.host, config.admin.port) == ("::1", 2)
 
 
 def test_a_list_in_the_environment_is_json(monkeypatch):
@@ -299,11 +302,23 @@ def test_the_line_of_a_setting_is_found_however_it_is_written(text, line):
 def test_the_documentation_has_every_setting_with_its_default_and_meaning():
     documentation = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     special = {"path": "the user's data directory", "max_frame_bytes": "`0`"}
-    plain = plain_toml(Config()).splitlines()
-    defaults = {name: value for name, _, value in (line.partition(" = ") for line in plain)}
+    plain = {part.partition("]")[0]: part for part in f"\n{plain_toml(Config())}".split("\n[")}
 
     for name, section in SECTIONS.items():
+        lines = (line.partition(" = ") for line in plain[name].splitlines())
+        defaults = {key: value for key, _, value in lines}
         assert f"\n## [{name}]\n\n{section.__doc__}\n" in documentation
         for key, meaning in setting_meanings(section).items():
             default = f"`{defaults[key]}`" if key in defaults else ""
             assert f"\n| `{key}` | {special.get(key, default)} | {meaning} |\n" in documentation
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "relay.example"])
+def test_the_admin_listener_is_refused_an_address_that_others_can_reach(monkeypatch, host):
+    monkeypatch.setenv("KSMP_ADMIN__HOST", host)
+
+    with pytest.raises(ConfigError) as refused:
+        load_config()
+    (problem,) = refused.value.problems
+    assert problem.where == "KSMP_ADMIN__HOST"
+    assert "loopback" in problem.what

@@ -101,7 +101,7 @@ def test_sizes_are_told_rounded_up(size: int, said: str) -> None:
 def test_the_banner_and_readme_say_the_same_of_the_defaults() -> None:
     (line,) = (
         one
-        for one in banner(Config(), "127.0.0.1", 8765, "ksmp-relay").splitlines()
+        for one in banner(Config(), {"relay": ("127.0.0.1", 8765)}, "ksmp-relay").splitlines()
         if one.startswith("  memory")
     )
 

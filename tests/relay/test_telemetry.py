@@ -22,10 +22,10 @@ import pytest
 from actors.failures import describe
 from actors.telemetry import Field, Hashed, hashed, hashed_conversation
 from ksmp.types import ConversationId, TimeMs, UserId, conversation_key
+from relay.digests import HASH_KEY_BYTES, Digests
 from relay.exits import ExitCode
 from relay.log_events import EVENTS, Kind, fits
 from relay.telemetry import (
-    HASH_KEY_BYTES,
     StructuredTelemetry,
     UndeclaredLogFieldError,
     configure_logging,
@@ -63,7 +63,7 @@ def telemetry_to(
     return configure_logging(
         level,  # type: ignore[arg-type]
         stream=stream,
-        hash_key=key * HASH_KEY_BYTES,
+        digest=Digests(key * HASH_KEY_BYTES).of,
         wall_clock=lambda: NOON,
         **options,  # type: ignore[arg-type]
     )

@@ -42,6 +42,7 @@ class RelayProcess:
         self.data_directory = directory / "data"
         self.host = ""
         self.port = 0
+        self.admin_address: tuple[str, int] | None = None
         self._settings = dict(settings or {})
         self._options = tuple(options)
         self._ports_file = directory / "ports.json"
@@ -86,7 +87,7 @@ class RelayProcess:
         assert not self.is_running
         self._settings.update(settings or {})
         self._ports_file.unlink(missing_ok=True)
-        ports = ("--port", "0", "--ports-file", str(self._ports_file))
+        ports = ("--port", "0", "--admin-port", "0", "--ports-file", str(self._ports_file))
         arguments = (*self._data_arguments(), *ports, *self._options)
         with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -191,5 +192,10 @@ class RelayProcess:
             assert code is None, f"exited with {code}: {self.output().decode(errors='replace')}"
             assert time.monotonic() < deadline, "no ports file in time"
             time.sleep(POLL_SECONDS)
-        listening = json.loads(self._ports_file.read_bytes())["relay"]
-        self.host, self.port = str(listening["host"]), int(listening["port"])
+        listening = json.loads(self._ports_file.read_bytes())
+        self.host, self.port = _address(listening["relay"])
+        self.admin_address = _address(listening["admin"]) if "admin" in listening else None
+
+
+def _address(listening: Mapping[str, object]) -> tuple[str, int]:
+    return str(listening["host"]), int(str(listening["port"]))

@@ -37,7 +37,8 @@ class Terminal:
         self._log = directory / "stderr"
         self._screen, inside = pty.openpty()
         data, ports_file = directory / "data", directory / "ports.json"
-        arguments = ("--port", "0", "--data", str(data), "--ports-file", str(ports_file))
+        ports = ("--port", "0", "--admin-port", "0", "--ports-file", str(ports_file))
+        arguments = ("--data", str(data), *ports)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", IN_A_TERMINAL, *launcher, *PROGRAM, "serve", *arguments],

@@ -1,0 +1,45 @@
+"""The letters that crashed a turn alone: the latest of them, without anything of their content."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from actors.telemetry import Hashed
+from ksmp.types import TimeMs
+
+DEAD_LETTERS: Final = 256
+"""How many are remembered; of older ones only their number is."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One of them: when, of which kind, for which conversation, and what it made the turn raise."""
+
+    at_ms: TimeMs
+    kind: str
+    conversation: Hashed
+    error: str = "unknown"
+    at: str = "unknown"
+
+
+class DeadLetters:
+    """Remembers the latest `DEAD_LETTERS`, and how many there have been."""
+
+    __slots__ = ("_latest", "total")
+
+    def __init__(self) -> None:
+        self._latest: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS)
+        self.total = 0
+
+    def add(self, letter: DeadLetter) -> None:
+        """Remember one more, and forget the oldest where there are too many."""
+        self._latest.append(letter)
+        self.total += 1
+
+    @property
+    def latest(self) -> Sequence[DeadLetter]:
+        """The oldest of them first."""
+        return tuple(self._latest)

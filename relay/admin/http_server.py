@@ -1,0 +1,98 @@
+"""HTTP/1.1 and HTTP/2 for an application, by anycorn, so that no peer can end it for the others.
+
+anycorn's own accept loop ends, with every connection, when one request breaks its parser: a Host
+that is not ASCII does. And it does not let a write be cancelled, so a peer who reads nothing would
+hold up the end of the relay. So the loop is here, each connection is contained, and at the end each
+is hung up on.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, cast
+
+import anycorn
+import anyio.abc
+import trio
+from anycorn.tcp_server import tcp_server_handler
+from anycorn.utils import wrap_app
+from anycorn.worker_context import WorkerContext
+from starlette.types import ASGIApp
+
+if TYPE_CHECKING:
+    from anycorn.typing import ASGIFramework
+
+CONNECTIONS: Final = 32
+IDLE_SECONDS: Final = 5
+LARGEST_REQUEST_BYTES: Final = 8 * 1024
+REQUESTS_PER_CONNECTION: Final = 1_000
+BACK_OFF_SECONDS: Final = 0.1
+
+
+class HttpServer:
+    """Serves `app` to at most `CONNECTIONS` peers at once; one too many is hung up on."""
+
+    def __init__(self, app: ASGIApp, on_bug: Callable[[Exception], None]) -> None:
+        """`on_bug` gets what ended a connection that should have lived on."""
+        self._on_bug = on_bug
+        self._open: set[socket.socket] = set()
+        self._converse = tcp_server_handler(
+            wrap_app(cast("ASGIFramework", app), 0, "asgi"), _settings(), WorkerContext(None), {}
+        )
+
+    async def serve(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept from listening sockets, which stay open, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for one in sockets:
+                listener = await anyio.abc.SocketListener.from_socket(one.dup())
+                nursery.start_soon(self._accept_from, listener, nursery)
+            try:
+                await trio.sleep_forever()
+            finally:
+                for connected in self._open:
+                    with suppress(OSError):
+                        connected.shutdown(socket.SHUT_RDWR)
+
+    async def _accept_from(
+        self, listener: anyio.abc.SocketListener, connections: trio.Nursery
+    ) -> None:
+        async with listener:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except anyio.BrokenResourceError:  # out of descriptors, or the peer has gone again
+                    await trio.sleep(BACK_OFF_SECONDS)
+                else:
+                    connections.start_soon(self._contain, stream)
+
+    async def _contain(self, stream: anyio.abc.SocketStream) -> None:
+        """One connection; nothing but a cancellation leaves this task."""
+        connected = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610 - not Django
+        try:
+            if len(self._open) < CONNECTIONS:
+                self._open.add(connected)
+                await self._converse(stream)
+        except Exception as bug:  # noqa: BLE001 - whatever it is, it ends here
+            self._on_bug(bug)
+        except BaseExceptionGroup as group:
+            rest = group.split(Exception)[1]
+            if rest is not None:
+                raise rest from None
+        finally:
+            self._open.discard(connected)
+            with trio.CancelScope(shield=True):
+                await stream.aclose()
+
+
+def _settings() -> anycorn.Config:
+    settings = anycorn.Config()
+    settings.errorlog = logging.getLogger("anycorn.error")  # and so into our own log
+    settings.include_server_header = False
+    settings.h11_max_incomplete_size = LARGEST_REQUEST_BYTES
+    settings.keep_alive_timeout = IDLE_SECONDS
+    settings.keep_alive_max_requests = REQUESTS_PER_CONNECTION
+    settings.read_timeout = IDLE_SECONDS
+    return settings
