@@ -97,6 +97,8 @@ class SetsReadPositions(Tale):
 
 
 class ShowsPrivateReads(Tale):
+    private_share = 1.0  # a public read of the same record would cover it up
+
     def is_shown(self, *, is_private: bool) -> bool:
         return True
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from bench.checker.digests import Envelope, chain_after, chain_base, payload_of
 from bench.checker.reading import opened
@@ -63,6 +64,9 @@ class Sent:
 @dataclass
 class Tale:
     """Tells one history."""
+
+    private_share: ClassVar[float] = 0.3
+    """Of all reads, those that are private."""
 
     path: Path
     seed: int
@@ -319,7 +323,7 @@ class Tale:
         if not self.logs[name]:
             return
         seq = self.chance.randrange(len(self.logs[name])) + 1
-        is_private = self.chance.random() < 0.3
+        is_private = self.chance.random() < self.private_share
         talk = self.recorder.conversation(name, one, other)
         line = self.lines[reader]
         read = self.recorder.read(line.number, talk, seq, private=is_private)
