@@ -27,6 +27,7 @@ from actors.letters import Letter, ReadLetter, SendLetter
 from actors.mailbox import Mailbox
 from actors.openings import Openings
 from actors.pending import Pending
+from actors.rates import retry_after_ms
 from actors.telemetry import Telemetry, hashed_conversation
 from ksmp.chain import chain_link
 from ksmp.codec import encode_recorded
@@ -213,7 +214,7 @@ class Conversation:
             wait = self._openings.wait(letter.envelope.sender_user_id)
             if not wait:
                 return list(letters[index:])
-            letter.refuse("quota_exceeded", retry_after_ms=1 + int(wait * 1_000))
+            letter.refuse("quota_exceeded", retry_after_ms=retry_after_ms(wait))
         return []
 
     def _number(self, letters: Sequence[SendLetter]) -> Append:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 
+def retry_after_ms(seconds: float) -> int:
+    """The hint for whoever has to wait that long: whole milliseconds, and never too soon."""
+    return 1 + int(seconds * 1_000)
+
+
 class TokenBucket:
     """`burst` at once, then `per_second` on average. Time is Trio's clock, handed in."""
 

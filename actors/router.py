@@ -26,6 +26,7 @@ from actors.letters import Letter
 from actors.limits import Limits
 from actors.mailbox import Mailbox
 from actors.openings import Openings
+from actors.rates import retry_after_ms
 from actors.supervisor import (
     Backoff,
     ChildSpec,
@@ -177,7 +178,7 @@ class Router:
         if live is None:
             remaining = self._remaining_quarantine(key)
             if remaining:
-                return NotRouted("conversation_unavailable", 1 + int(remaining * 1_000))
+                return NotRouted("conversation_unavailable", retry_after_ms(remaining))
             if not self._has_room():
                 return NotRouted("overloaded", 1_000)
             live = self._activate(key)
@@ -253,7 +254,7 @@ class Router:
         live.mailbox.close()
         letters = live.mailbox.empty()
         for letter in letters:
-            letter.refuse("conversation_unavailable", 1 + int(seconds * 1_000))
+            letter.refuse("conversation_unavailable", retry_after_ms(seconds))
         self._telemetry.error(
             "actor.quarantined",
             kind="conversation",

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from actors.delivery import Delivery
 from actors.inboxes import Inbox
 from actors.letters import Correspondent, Letter, ReadLetter, SendLetter
-from actors.rates import Strikes, TokenBucket
+from actors.rates import Strikes, TokenBucket, retry_after_ms
 from actors.surroundings import Identity, Surroundings
 from actors.telemetry import Hashed, hashed_conversation
 from actors.transport import Transport
@@ -160,9 +160,7 @@ class Session:
         """Hand the letter to its conversation, within the rates."""
         wait = self._rate.take(self._transport.last_heard)
         if wait:
-            self._refuse(
-                error("rate_limited", letter.about(), retry_after_ms=1 + int(wait * 1_000))
-            )
+            self._refuse(error("rate_limited", letter.about(), retry_after_ms=retry_after_ms(wait)))
             return
         key = letter.conversation
         not_routed = self._around.router.route(key, letter)
@@ -201,7 +199,7 @@ class Session:
         now = trio.current_time()
         if now < self._refreshed_at + REFRESH_SECONDS:
             wait = self._refreshed_at + REFRESH_SECONDS - now
-            self._refuse(error("rate_limited", about, retry_after_ms=1 + int(wait * 1_000)))
+            self._refuse(error("rate_limited", about, retry_after_ms=retry_after_ms(wait)))
             return
         fresh = self._around.identify(token)
         present = self.identity
