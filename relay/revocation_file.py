@@ -26,6 +26,7 @@ from msgspec import DecodeError, Struct, json
 from ksmp.types import DeviceId, TimeMs, UserId
 from relay.exits import CommandError, ExitCode
 from relay.revocations import Revocation
+from storage.directory import sync_directory
 
 REVOCATIONS_FILE: Final = "revocations.json"
 FORMAT: Final = 1
@@ -174,11 +175,7 @@ def _replace(directory: Path, content: bytes) -> None:
         file.flush()
         os.fsync(descriptor)
     fresh.replace(directory / REVOCATIONS_FILE)
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync_directory(directory)
 
 
 # ── what can be wrong with it ────────────────────────────────────────────────────────────────

@@ -7,6 +7,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from storage.directory import sync_directory
+
 
 def create_secret(path: Path, content: bytes) -> None:
     """`path` exists, whole and on disk, with mode 0600; where it exists already, as it is.
@@ -26,11 +28,7 @@ def create_secret(path: Path, content: bytes) -> None:
         pass  # another process was first: its secret is the secret
     finally:
         Path(temporary).unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
 
 
 def read_secret(path: Path) -> tuple[bytes, int | None]:
