@@ -20,7 +20,7 @@ from ksmp.types import DeviceId, UserId
 
 PROGRAM: Final = (sys.executable, "-c", "from relay.cli import main; main()")
 DATA: Final = "data"
-ADMIN_TOKEN: Final = "admin-token"
+ADMIN_TOKEN: Final = "admin-token"  # noqa: S105 - the name of its file
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.02

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Sample(NamedTuple):
-    """A bystander: its latency in nanoseconds, and its first attempt. Sorted: the latest is last."""
+    """A bystander: its latency in nanoseconds, its first attempt. Sorted: the latest is last."""
 
     latency: int
     attempt: int
