@@ -18,6 +18,10 @@ HANDSHAKE_SECONDS: Final = 30.0
 """Also how long the relay may take to answer the resume."""
 
 
+SEGMENT_BYTES: Final = 1_440
+"""What fits into a packet of a network."""
+
+
 async def open_websocket(
     listener: WSListener,
     url: str,
@@ -56,10 +60,15 @@ async def open_websocket(
 
 
 def _small(receive_bytes: int, url: WSParsedURL) -> socket.socket:
-    """A socket whose window is small from the beginning: later it can only grow."""
+    """A socket whose window is small from the beginning: later it could only grow.
+
+    Over loopback segments are of 64 KiB, and the sender's system keeps megabytes of them. With
+    those of a network it keeps about half a megabyte.
+    """
     family = socket.AF_INET6 if ":" in url.host else socket.AF_INET
     small = socket.socket(family, socket.SOCK_STREAM)
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    small.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
     small.setblocking(False)
     return small
 

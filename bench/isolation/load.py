@@ -115,7 +115,7 @@ class _Experiment:
         await self._sleep_until(0.0)
         say(Started())
         cpu = process_time()
-        window = recorder.begin(BASELINE)
+        window = recorder.begin(BASELINE, self._crowd.victims)  # the others, as later
         await self._pass("baseline")
         recorder.end(window)
         slower_ms = experiment.slower_ms if experiment.fault in SLOWER else 0

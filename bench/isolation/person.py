@@ -38,7 +38,7 @@ POISON: Final = "poison-"
 BACKOFF_SECONDS: Final = 0.05
 BACKOFF_MAX_SECONDS: Final = 2.0
 
-SMALL_RECEIVE_BYTES: Final = 32_768
+SMALL_RECEIVE_BYTES: Final = 4_096
 """What the system keeps for a reader who is going to be stuck."""
 
 Bulk = Literal["message", "filler"]

@@ -133,7 +133,9 @@ def _generated(plan: LoadPlan, relay: OwnRelay) -> _Measured:
                 case Done(generator_cpu=generator_cpu, flooded=flooded):
                     lasted = plan.experiment.phases["fault"]
                     seconds = lasted.ended_s - lasted.began_s
-                    flooder_cpu = flooded and round(flooded.cpu_seconds / seconds, 3)
+                    flooder_cpu = (
+                        None if flooded is None else round(flooded.cpu_seconds / seconds, 3)
+                    )
                     return _Measured(generator_cpu, cpu.share, flooder_cpu)
                 case Refused(reason=reason):
                     raise RunError(reason)

@@ -9,10 +9,10 @@ from typing import Final
 
 from bench.isolation.person import Person
 
-FILLERS: Final = 12
+FILLERS: Final = 16
 FILLER_BYTES: Final = 65_536
-"""Together more than the systems of both sides keep for a reader with a small window, and more
-than the relay does."""
+"""Together more than the systems of both sides keep for a reader with a small window. The rest is
+in the relay, which may not keep it for long."""
 
 
 class StuckReaders:
@@ -50,8 +50,8 @@ class StuckReaders:
             reader.stop_reading()
             for _ in range(FILLERS):
                 writer.send(monotonic_ns(), bulk="filler")
-                await asyncio.sleep(self._write_seconds / FILLERS)
-            await asyncio.sleep(self._write_seconds * 2)
+                await asyncio.sleep(self._write_seconds / 2 / FILLERS)
+            await asyncio.sleep(self._write_seconds * 1.5)
             reader.read_again()
             # It takes what lies in the system's buffers, finds its line cut off, and comes back.
             await asyncio.sleep(self._write_seconds / 2)
