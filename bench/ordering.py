@@ -120,11 +120,12 @@ def _plan(shape: Shape, url: str, tokens: Sequence[str], history: Path) -> Plan:
         shape.seconds,
         shape.warm_up_seconds,
         history=str(history),
-        relay=_version(),
+        relay=relay_version(),
     )
 
 
-def _version() -> str:
+def relay_version() -> str:
+    """The version of the relay that is measured."""
     try:
         return metadata.version("ksmp-relay")
     except metadata.PackageNotFoundError:
