@@ -22,11 +22,10 @@ from actors.mailbox import Mailbox
 from ksmp.types import ServerSeq, TimeMs
 from storage.batch import Batch
 from storage.directory import DATA_FILE
-from storage.environment import Environment
+from storage.environment import Environment, open_environment
 from storage.group_commit import GroupCommit
-from storage.keys import Mark, Marks
+from storage.keys import ConversationNumbers, Mark, Marks
 from storage.log import Append, MarkRead, Operation, Outcome
-from storage.names import ConversationNumbers
 from tests.faults.world import World
 
 
@@ -105,11 +104,11 @@ def the_wall_clock_numbers(world: World) -> None:
         self._head = self._head._replace(server_seq=ServerSeq(relay.system.wall_clock() - began))
         return number(self, letters)
 
-    def unfenced(self: Batch, operation: Append) -> Any:
-        head = self._head(operation.conversation, self._find_conversation(operation.conversation))
-        self._head = lambda *_: head._replace(server_seq=operation.last_seq)  # type: ignore[method-assign]
+    def unfenced(self: Batch, append: Append) -> Any:
+        head = self._head(append.conversation, self._find_conversation(append.conversation))
+        self._head = lambda *_: head._replace(server_seq=append.last_seq)  # type: ignore[method-assign]
         try:
-            return decide(self, operation)
+            return decide(self, append)
         finally:
             del self._head
 
@@ -119,7 +118,6 @@ def the_wall_clock_numbers(world: World) -> None:
 
 def a_restart_takes_commits_back(world: World) -> None:
     """No commit reaches the disk: a new process finds the store as the one before it did."""
-    open_environment = relay.app.open_environment
     found = world.directory / "found"
 
     def forgetful(path: Path, **options: Any) -> Environment:
@@ -130,7 +128,7 @@ def a_restart_takes_commits_back(world: World) -> None:
             shutil.copyfile(path / DATA_FILE, found)
         return environment
 
-    relay.app.open_environment = forgetful
+    vars(relay.app)["open_environment"] = forgetful
 
 
 PLANTED: Final[dict[str, Callable[[World], None]]] = {

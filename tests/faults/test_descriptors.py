@@ -142,9 +142,7 @@ def test_out_of_descriptors_the_relay_answers_its_operator_and_is_at_rest(
 
 
 @pytest.mark.promises("I1", "I12")
-def test_those_who_wait_get_in_when_others_leave(
-    own: Clients, exhausted: Exhausted
-) -> None:
+def test_those_who_wait_get_in_when_others_leave(own: Clients, exhausted: Exhausted) -> None:
     alice, _, others = exhausted
     full = status_of(own.relay)
     with ExitStack() as stack:

@@ -1,13 +1,13 @@
 """How a run with faults ends: every inbox is read once more, and the history is judged.
 
-    @pytest.mark.promises("I1", "I9")
-        the promises that the run is about: each must have been put to the test, and none broken
+@pytest.mark.promises("I1", "I9")
+    the promises that the run is about: each must have been put to the test, and none broken
 
-    @pytest.mark.promises("I13", broken=True)
-        the relay is broken on purpose: the checker must find these broken
+@pytest.mark.promises("I13", broken=True)
+    the relay is broken on purpose: the checker must find these broken
 
-    @pytest.mark.promises("I18", final_read=False)
-        there is nobody left to read from, or nothing to read
+@pytest.mark.promises("I18", final_read=False)
+    there is nobody left to read from, or nothing to read
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import pytest
 import trio
 
 from bench.checker.check import Report, check
+from bench.checker.invariants import ALL
 from bench.checker.printing import excerpt_lines
 from bench.history import Recorder
 from tests.wire import messages
 from tests.wire.clients import Frame
 from tests.wire.connecting import Clients
 from tests.wire.recording import RecordedLine, Recording
+
+PROMISES: Final = frozenset(invariant.name for invariant in ALL)
 
 READER: Final = "reader-of-the-end"
 """The device that reads inboxes once more."""
@@ -44,6 +47,7 @@ class Promised(NamedTuple):
     def of(cls, mark: pytest.Mark) -> Promised:
         """What the mark says; it must name something."""
         assert mark.args, "name the promises that this run is about"
+        assert PROMISES.issuperset(mark.args), f"no promise of the programme: {mark.args}"
         final_read = mark.kwargs.get("final_read", True)
         return cls(frozenset(mark.args), mark.kwargs.get("broken", False), final_read)
 
@@ -55,11 +59,10 @@ def judged(own: Clients, promised: Promised, history: Path) -> Iterator[Clients]
     A run that has failed before is judged too, since that may tell why.
     """
     with Recorder(history, relay="under test") as recorder:
-        recorded = own._replace(recording=Recording(recorder))
-        own.relay.witness = recorded.recording
+        recording = own.relay.witness = Recording(recorder)
+        recorded = own._replace(recording=recording)
         yield recorded
-        unread = recorded.recording.unread
-        if promised.final_read and unread:
+        if promised.final_read and recording.unread:
             if not own.relay.is_running:
                 own.relay.start()
             trio.run(partial(read_everything, recorded))
@@ -86,7 +89,7 @@ def require_verdict(report: Report, promised: Promised, history: Path) -> None:
     """The verdict is that what was promised was put to the test, and kept; or broken as planted."""
     lines = [line for one in report.verdicts if one.excerpt for line in excerpt_lines(one)]
     told = "\n".join([f"The history is {history}.", *lines])
-    assert report.whole, told
+    assert report.whole, f"the recording was not ended\n{told}"
     if promised.broken:
         unnoticed = promised.names.difference(report.violated)
         assert not unnoticed, f"not found broken: {sorted(unnoticed)}\n{told}"
@@ -94,5 +97,3 @@ def require_verdict(report: Report, promised: Promised, history: Path) -> None:
     assert report.ok, told
     idle = promised.names.intersection(report.not_exercised)
     assert not idle, f"never put to the test: {sorted(idle)}\n{told}"
-    known = {one.invariant for one in report.verdicts}
-    assert promised.names <= known, f"unknown: {sorted(promised.names - known)}"
