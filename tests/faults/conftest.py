@@ -11,6 +11,7 @@ __all__ = ["issuer", "key_set", "start"]
 def _names_its_promises(request: pytest.FixtureRequest) -> None:
     """No run without a verdict: see `tests.wire.judging`."""
     assert request.node.get_closest_marker("promises"), "mark it with the promises it is about"
+    assert "start" in request.fixturenames, "only a relay of `start` is recorded"
 
 
 @pytest.fixture(scope="session")
