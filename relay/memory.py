@@ -26,8 +26,8 @@ from typing import Final, NamedTuple
 from actors.delivery import PAGE_BYTES, READ_STATES_PER_PAGE
 from actors.mailbox import BATCH_BYTES
 from actors.router import most_live
+from relay.admissions import most_replaced
 from relay.config import KIB, MIB, Config, LimitsConfig
-from relay.server import most_replaced
 from relay.transport.http import MAX_HEAD_BYTES
 from relay.transport.stream import RECEIVE_BYTES
 from relay.transport.write_queue import DRAIN_BYTES, SENT_KEPT_BYTES

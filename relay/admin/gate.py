@@ -1,15 +1,17 @@
 """Who may ask the admin listener, how often, and how much at once. What it lets in is harmless.
 
-too fast                            429: an answer takes time from the event loop
+too fast                            429, after a pause: an answer takes time from the event loop
 not a health page, and no token     401
 a body                              413: nothing here takes one
 too many at once                    503
+not read in time                    the answer is given up, and its place with it
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from hmac import compare_digest
+from http import HTTPStatus
 from typing import Final
 
 import trio
@@ -21,6 +23,13 @@ from actors.rates import TokenBucket
 AT_ONCE: Final = 4
 PER_SECOND: Final = 20.0
 BURST: Final = 40.0
+
+PAUSE_SECONDS: Final = 1.0
+"""Before whoever asks too fast is told so. A refusal costs as much as an answer: without a pause,
+a few peers who ask as fast as they can would have as much of the event loop as they like."""
+
+ANSWER_SECONDS: Final = 10.0
+"""How long an answer may take, which is how long its peer may take to read it."""
 
 _SCHEME: Final = b"bearer "
 
@@ -41,14 +50,17 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI scope."""
-        if scope["type"] == "http":
-            await self._answer(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await send({"type": "websocket.close"})
+            return
+        with trio.move_on_after(ANSWER_SECONDS):
+            await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope)
         if refusal is not None:
+            if refusal.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+                await trio.sleep(PAUSE_SECONDS)
             await refusal(scope, receive, send)
             return
         self._under_way += 1

@@ -2,15 +2,15 @@
 
 anycorn's own accept loop ends, with every connection, when one request breaks its parser: a Host
 that is not ASCII does. And it does not let a write be cancelled, so a peer who reads nothing would
-hold up the end of the relay. So the loop is here, each connection is contained, and at the end each
-is hung up on.
+be waited for without end. So the loop is here, each connection is contained, a write has a time,
+and at the end each connection is hung up on.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from anycorn.typing import ASGIFramework
 
 CONNECTIONS: Final = 32
+STREAMS: Final = 4
+"""Requests at once of one connection that speaks HTTP/2."""
 IDLE_SECONDS: Final = 5
+WRITE_SECONDS: Final = 10.0
 LARGEST_REQUEST_BYTES: Final = 8 * 1024
+RECEIVE_BYTES: Final = 64 * 1024
+"""Of one read, as anycorn has it."""
 REQUESTS_PER_CONNECTION: Final = 1_000
 BACK_OFF_SECONDS: Final = 0.1
 
@@ -74,7 +79,7 @@ class HttpServer:
         try:
             if len(self._open) < CONNECTIONS:
                 self._open.add(connected)
-                await self._converse(stream)
+                await self._converse(_PunctualStream(stream))
         except Exception as bug:  # noqa: BLE001 - whatever it is, it ends here
             self._on_bug(bug)
         except BaseExceptionGroup as group:
@@ -87,6 +92,43 @@ class HttpServer:
                 await stream.aclose()
 
 
+class _PunctualStream(anyio.abc.ByteStream):
+    """The connection, but a peer who does not read is not waited for longer than a write's time."""
+
+    def __init__(self, stream: anyio.abc.SocketStream) -> None:
+        self._stream = stream
+
+    @property
+    # anyio names a type variable of its own, which is not to be had.
+    def extra_attributes(self) -> Mapping[object, Callable[[], object]]:  # type: ignore[override]
+        """Those of the connection."""
+        return self._stream.extra_attributes
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        """What has come."""
+        return await self._stream.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        """All of it, or the connection is given up.
+
+        Raises:
+            BrokenResourceError: the peer has gone, or does not read.
+        """
+        with trio.move_on_after(WRITE_SECONDS) as waiting:
+            await self._stream.send(item)
+        if waiting.cancelled_caught:
+            await self.aclose()
+            raise anyio.BrokenResourceError
+
+    async def send_eof(self) -> None:
+        """The last has been sent."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Release the socket."""
+        await self._stream.aclose()
+
+
 def _settings() -> anycorn.Config:
     settings = anycorn.Config()
     settings.errorlog = logging.getLogger("anycorn.error")  # and so into our own log
@@ -95,4 +137,6 @@ def _settings() -> anycorn.Config:
     settings.keep_alive_timeout = IDLE_SECONDS
     settings.keep_alive_max_requests = REQUESTS_PER_CONNECTION
     settings.read_timeout = IDLE_SECONDS
+    settings.h2_max_concurrent_streams = STREAMS
+    settings.h2_max_header_list_size = LARGEST_REQUEST_BYTES
     return settings

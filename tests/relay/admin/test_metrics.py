@@ -16,6 +16,7 @@ from relay.admin.readiness import Readiness
 from relay.admin.watches import LoopWatch, StoreWatch
 from relay.telemetry import LineKind
 from storage.commit_meter import CommitMeter
+from storage.read_meter import ReadMeter
 from storage.usage import StoreUsage
 from tests.actors.world import World
 
@@ -34,10 +35,11 @@ def observed() -> Observed:
         file_bytes=3, map_bytes=9, used_bytes=4, can_grow=True, free_bytes=1_000
     )
     return Observed(
-        readiness=Readiness(meter, sync_stall_seconds=1.0, min_free_bytes=1),
+        readiness=Readiness(meter, ReadMeter(), sync_stall_seconds=1.0, min_free_bytes=1),
         router=World().router,
         traffic=Traffic(),
         meter=meter,
+        read_meter=ReadMeter(),
         loop=LoopWatch(),
         store=store,
         lines=Counter(),
