@@ -2,8 +2,9 @@
 
 anycorn's own accept loop ends, with every connection, when one request breaks its parser: a Host
 that is not ASCII does. And it does not let a write be cancelled, so a peer who reads nothing would
-be waited for without end. So the loop is here, each connection is contained, a write has a time,
-and at the end each connection is hung up on.
+be waited for without end; and a connection whose peer has gone keeps its place until it has been
+idle for as long as any may be. So the loop is here, each connection is contained, a write has a
+time, who has gone has gone, and at the end each connection is hung up on.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class HttpServer:
         try:
             if len(self._open) < CONNECTIONS:
                 self._open.add(connected)
-                await self._converse(_PunctualStream(stream))
+                with trio.CancelScope() as conversation:
+                    await self._converse(_PunctualStream(stream, conversation.cancel))
         except Exception as bug:  # noqa: BLE001 - whatever it is, it ends here
             self._on_bug(bug)
         except BaseExceptionGroup as group:
@@ -95,8 +97,10 @@ class HttpServer:
 class _PunctualStream(anyio.abc.ByteStream):
     """The connection, but a peer who does not read is not waited for longer than a write's time."""
 
-    def __init__(self, stream: anyio.abc.SocketStream) -> None:
+    def __init__(self, stream: anyio.abc.SocketStream, on_end: Callable[[], None]) -> None:
+        """`on_end` is told that nothing will come any more."""
         self._stream = stream
+        self._on_end = on_end
 
     @property
     # anyio names a type variable of its own, which is not to be had.
@@ -105,8 +109,16 @@ class _PunctualStream(anyio.abc.ByteStream):
         return self._stream.extra_attributes
 
     async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
-        """What has come."""
-        return await self._stream.receive(max_bytes)
+        """What has come.
+
+        Raises:
+            EndOfStream, BrokenResourceError, ClosedResourceError: nothing will.
+        """
+        try:
+            return await self._stream.receive(max_bytes)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._on_end()
+            raise
 
     async def send(self, item: bytes) -> None:
         """All of it, or the connection is given up.

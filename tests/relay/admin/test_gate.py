@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -105,6 +106,21 @@ async def test_only_a_few_are_answered_at_once() -> None:
 
     assert sorted(answer.status for answer in answers) == [200] * AT_ONCE + [503, 503]
     assert (await ask(one, "/open")).status == 200
+
+
+async def test_strangers_who_read_no_answer_take_no_place_of_the_operator_s() -> None:
+    inside = Inside()
+    inside.may_answer = trio.Event()
+    one = gate(inside)
+    async with trio.open_nursery() as nursery:
+        for _ in range(AT_ONCE):
+            nursery.start_soon(ask, one, "/open")
+        await wait_all_tasks_blocked()
+        assert (await ask(one, "/open")).status == 503
+        nursery.start_soon(partial(ask, one, "/closed", authorization=BEARER))
+        await wait_all_tasks_blocked()
+        assert inside.asked == AT_ONCE + 1
+        inside.may_answer.set()
 
 
 async def test_an_answer_that_is_not_read_in_time_gives_up_its_place(

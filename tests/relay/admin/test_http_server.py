@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from relay.admin import http_server
 from relay.admin.http_server import CONNECTIONS, HttpServer
 
 LARGE = 32 << 20
@@ -55,6 +56,27 @@ async def test_a_peer_who_reads_nothing_does_not_hold_up_the_end(listening: sock
         deaf = await connect(listening)
         await deaf.send_all(REQUEST % b"/large")
         await deaf.receive_some(1)  # the rest cannot be written any more
+        assert await is_answered(listening)
+    await deaf.aclose()
+
+
+async def test_a_peer_who_has_gone_leaves_its_place_at_once(listening: socket.socket) -> None:
+    async with serving(listening):
+        for _ in range(3 * CONNECTIONS):
+            assert await is_answered(listening)
+
+
+async def test_a_peer_who_reads_nothing_is_given_up(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "WRITE_SECONDS", 0.2)
+    async with serving(listening):
+        deaf = await connect(listening)
+        await deaf.send_all(REQUEST % b"/large")
+        with pytest.raises(trio.BrokenResourceError):
+            while True:  # nothing but what becomes of a write tells whether the other end is there
+                await deaf.send_all(b"\r\n")
+                await trio.sleep(0.05)
         assert await is_answered(listening)
     await deaf.aclose()
 
