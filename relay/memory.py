@@ -27,7 +27,7 @@ from actors.delivery import PAGE_BYTES, READ_STATES_PER_PAGE
 from actors.mailbox import BATCH_BYTES
 from actors.router import most_live
 from relay.admin.gate import AT_ONCE
-from relay.admin.http_server import CONNECTIONS, STREAMS
+from relay.admin.http_server import CONNECTIONS
 from relay.admissions import most_replaced
 from relay.config import KIB, MIB, Config, LimitsConfig
 from relay.transport.http import MAX_HEAD_BYTES
@@ -80,8 +80,8 @@ NAME_BYTES: Final = 640
 """One remembered name of a user or a conversation, with its number."""
 
 
-ADMIN_CONNECTION_BYTES: Final = 2 * MIB
-"""A connection to the admin listener that sends all of a head but its end, as HTTP/2 lets it."""
+ADMIN_CONNECTION_BYTES: Final = 256 * KIB
+"""A connection to the admin listener: a read, a head that lacks its end, two tasks."""
 
 ADMIN_ANSWER_BYTES: Final = 128 * KIB
 """The longest page, which is that of the dead letters."""
@@ -139,7 +139,7 @@ def _parts(config: Config) -> Iterator[Part]:
     yield Part("recent records", 1, limits.recent_records_bytes * 9 // 8)
     yield Part("remembered names", 2 * REMEMBERED_NAMES, NAME_BYTES)
     if config.admin.enabled:
-        each = ADMIN_CONNECTION_BYTES + STREAMS * ADMIN_ANSWER_BYTES
+        each = ADMIN_CONNECTION_BYTES + ADMIN_ANSWER_BYTES
         yield Part("admin connections", CONNECTIONS, each)
         yield Part("admin pages", 2 * AT_ONCE, ADMIN_PAGE_BYTES)  # with the token, and without
 

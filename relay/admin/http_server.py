@@ -1,10 +1,13 @@
-"""HTTP/1.1 and HTTP/2 for an application, by anycorn, so that no peer can end it for the others.
+"""HTTP/1.1 for an application, by anycorn, so that no peer can end it for the others.
 
 anycorn's own accept loop ends, with every connection, when one request breaks its parser: a Host
 that is not ASCII does. And it does not let a write be cancelled, so a peer who reads nothing would
 be waited for without end; and a connection whose peer has gone keeps its place until it has been
 idle for as long as any may be. So the loop is here, each connection is contained, a write has a
 time, who has gone has gone, and at the end each connection is hung up on.
+
+HTTP/2 is not spoken. Its state takes a megabyte of a head that never ends, keeps it in a cycle of
+objects after the connection, and lets a peer hold answers back by its window. Nobody asks for it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from typing import TYPE_CHECKING, Final, cast
 import anycorn
 import anyio.abc
 import trio
-from anycorn.tcp_server import tcp_server_handler
+from anycorn.protocol import ProtocolWrapper
+from anycorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
+from anycorn.tcp_server import TCPServer
 from anycorn.utils import wrap_app
 from anycorn.worker_context import WorkerContext
 from starlette.types import ASGIApp
@@ -27,8 +32,6 @@ if TYPE_CHECKING:
     from anycorn.typing import ASGIFramework
 
 CONNECTIONS: Final = 32
-STREAMS: Final = 4
-"""Requests at once of one connection that speaks HTTP/2."""
 IDLE_SECONDS: Final = 5
 WRITE_SECONDS: Final = 10.0
 LARGEST_REQUEST_BYTES: Final = 8 * 1024
@@ -45,9 +48,9 @@ class HttpServer:
         """`on_bug` gets what ended a connection that should have lived on."""
         self._on_bug = on_bug
         self._open: set[socket.socket] = set()
-        self._converse = tcp_server_handler(
-            wrap_app(cast("ASGIFramework", app), 0, "asgi"), _settings(), WorkerContext(None), {}
-        )
+        self._app = wrap_app(cast("ASGIFramework", app), 0, "asgi")
+        self._settings = _settings()
+        self._context = WorkerContext(None)
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
         """Accept from listening sockets, which stay open, until cancelled."""
@@ -80,8 +83,7 @@ class HttpServer:
         try:
             if len(self._open) < CONNECTIONS:
                 self._open.add(connected)
-                with trio.CancelScope() as conversation:
-                    await self._converse(_PunctualStream(stream, conversation.cancel))
+                await self._converse(stream)
         except Exception as bug:  # noqa: BLE001 - whatever it is, it ends here
             self._on_bug(bug)
         except BaseExceptionGroup as group:
@@ -92,6 +94,34 @@ class HttpServer:
             self._open.discard(connected)
             with trio.CancelScope(shield=True):
                 await stream.aclose()
+
+    async def _converse(self, stream: anyio.abc.SocketStream) -> None:
+        with trio.CancelScope() as conversation:
+            punctual = cast("anyio.abc.SocketStream", _PunctualStream(stream, conversation.cancel))
+            server = _OneProtocolServer(self._app, self._settings, self._context, {}, punctual)
+            try:
+                await server.run()
+            except* (H2ProtocolAssumedError, H2CProtocolRequiredError):
+                pass  # hung up on
+            finally:
+                # Its parts hold each other, and what they have read. We collect such cycles so
+                # rarely that peers who come and go would make the process grow meanwhile.
+                vars(server).clear()
+
+
+class _OneProtocolServer(TCPServer):
+    """A connection that begins with HTTP/1.1 and raises where the peer wants another."""
+
+    @property  # type: ignore[override]
+    def protocol(self) -> H11Protocol:
+        """What speaks on it."""
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, chosen: ProtocolWrapper) -> None:
+        """Anycorn has chosen what would change to HTTP/2 by itself: only its first is kept."""
+        assert isinstance(chosen.protocol, H11Protocol)
+        self._protocol = chosen.protocol
 
 
 class _PunctualStream(anyio.abc.ByteStream):
@@ -149,6 +179,4 @@ def _settings() -> anycorn.Config:
     settings.keep_alive_timeout = IDLE_SECONDS
     settings.keep_alive_max_requests = REQUESTS_PER_CONNECTION
     settings.read_timeout = IDLE_SECONDS
-    settings.h2_max_concurrent_streams = STREAMS
-    settings.h2_max_header_list_size = LARGEST_REQUEST_BYTES
     return settings
