@@ -106,7 +106,7 @@ class HttpServer:
             finally:
                 # Its parts hold each other, and what they have read. We collect such cycles so
                 # rarely that peers who come and go would make the process grow meanwhile.
-                vars(server).clear()
+                server.forget()
 
 
 class _OneProtocolServer(TCPServer):
@@ -122,6 +122,12 @@ class _OneProtocolServer(TCPServer):
         """Anycorn has chosen what would change to HTTP/2 by itself: only its first is kept."""
         assert isinstance(chosen.protocol, H11Protocol)
         self._protocol = chosen.protocol
+
+    def forget(self) -> None:
+        """Nothing that was read or is to be written is held any more; it has run."""
+        if "_protocol" in vars(self):
+            vars(self._protocol).clear()
+        vars(self).clear()
 
 
 class _PunctualStream(anyio.abc.ByteStream):

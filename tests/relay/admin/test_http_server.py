@@ -130,7 +130,7 @@ async def test_what_a_connection_held_is_let_go_with_it(listening: socket.socket
                 async with await connect(listening) as client:
                     await client.send_all(b"GET / HTTP/1.1\r\nHost: here\r\nX: " + b"x" * 5_000)
                 assert await is_answered(listening)
-            while any(isinstance(one, h11.Connection) for one in gc.get_objects()):
+            while any(isinstance(one, h11.Connection) for one in gc.get_objects()):  # noqa: ASYNC110 - it cannot tell
                 await trio.sleep(0.05)
     finally:
         gc.enable()
