@@ -34,6 +34,7 @@ from actors.inboxes import Inboxes
 from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
 from actors.surroundings import Surroundings
+from actors.traffic import Traffic
 from relay import system
 from relay.admin.listener import AdminListener, open_admin
 from relay.admin.observed import Observed
@@ -176,21 +177,21 @@ class Relay:
             system.new_connection_id,
             self._watch.revocations.cover,
         )
-        self._readiness = Readiness(
-            meter,
-            read_meter,
-            sync_stall_seconds=config.store.sync_stall_seconds,
-            min_free_bytes=config.limits.min_free_bytes,
-        )
-        self._observed = Observed(
+        self._readiness = _readiness(config, meter, read_meter)
+        self._observed = self._observe(meter, read_meter, surroundings.traffic, digests)
+
+    def _observe(
+        self, meter: CommitMeter, read_meter: ReadMeter, traffic: Traffic, digests: Digests
+    ) -> Observed:
+        return Observed(
             readiness=self._readiness,
             router=self._router,
-            traffic=surroundings.traffic,
+            traffic=traffic,
             meter=meter,
             read_meter=read_meter,
             loop=LoopWatch(),
             store=StoreWatch(self._log.usage),
-            lines=telemetry.lines,
+            lines=self._telemetry.lines,
             connections=lambda: self._server.connections,
             handshakes=lambda: self._front.handshakes,
             digest=digests.of,
@@ -372,6 +373,15 @@ class Relay:
             code=os.strerror(error_number).replace(" ", "_"),
             connections=self._server.connections,
         )
+
+
+def _readiness(config: Config, meter: CommitMeter, read_meter: ReadMeter) -> Readiness:
+    return Readiness(
+        meter,
+        read_meter,
+        sync_stall_seconds=config.store.sync_stall_seconds,
+        min_free_bytes=config.limits.min_free_bytes,
+    )
 
 
 def _last_words(failure: Exception) -> StorageError:

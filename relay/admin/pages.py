@@ -114,7 +114,7 @@ class Pages:
         return JSONResponse({"total": dead_letters.total, "latest": latest})
 
 
-async def _refuse(_request: Request, refused: Exception) -> Response:
+async def _refuse(_request: Request, refused: Exception) -> Response:  # noqa: ASYNC124 - as Starlette wants it
     """As every other refusal is said: there is no such page, or not by this method."""
     assert isinstance(refused, HTTPException)
     code = "method_not_allowed" if refused.status_code == 405 else "not_found"
