@@ -57,8 +57,8 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     # the process
     "relay.descriptors_low": {
         "descriptors": _NUMBER,
-        "connections": _NUMBER,
-        "handshakes": _NUMBER,
+        "needed": _NUMBER,
+        "problem": _SETTING,
     },
     "relay.ready": {"host": _SETTING, "port": _NUMBER, "most_memory_bytes": _NUMBER},
     "relay.status": {

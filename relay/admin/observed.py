@@ -12,6 +12,7 @@ from relay.admin.readiness import Readiness
 from relay.admin.watches import LoopWatch, StoreWatch
 from relay.telemetry import LineKind
 from storage.commit_meter import CommitMeter
+from storage.read_meter import ReadMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Observed:
     router: Router
     traffic: Traffic
     meter: CommitMeter
+    read_meter: ReadMeter
     loop: LoopWatch
     store: StoreWatch
     lines: Mapping[LineKind, int]

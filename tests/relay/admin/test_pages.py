@@ -22,6 +22,7 @@ from relay.admin.readiness import Readiness
 from relay.admin.watches import LoopWatch, StoreWatch
 from relay.digests import HASH_KEY_BYTES, Digests
 from storage.commit_meter import CommitMeter
+from storage.read_meter import ReadMeter
 from tests.actors.world import Client, World, all_answered, key_of, send_letter
 from tests.recording_telemetry import RecordingTelemetry
 from tests.relay.admin.asking import ask
@@ -47,10 +48,11 @@ def stage() -> Stage:
         CommitMeter(),
     )
     observed = Observed(
-        readiness=Readiness(meter, sync_stall_seconds=1.0, min_free_bytes=1),
+        readiness=Readiness(meter, ReadMeter(), sync_stall_seconds=1.0, min_free_bytes=1),
         router=world.router,
         traffic=Traffic(),
         meter=meter,
+        read_meter=ReadMeter(),
         loop=LoopWatch(),
         store=StoreWatch(nothing),
         lines=Counter(),
