@@ -125,6 +125,7 @@ async def test_a_websocket_is_closed_and_not_let_in() -> None:
         ("POST", "/takes", {"content_length": "100"}, 200),
         ("POST", "/takes", {"content_length": "101"}, 413),
         ("POST", "/takes", {"content_length": "1" * 30}, 413),
+        ("POST", "/takes", {"content_length": "0" * 20 + "999"}, 413),
         ("POST", "/takes", {"content_length": "-1"}, 413),
         ("POST", "/takes", {"content_length": ""}, 413),
         ("POST", "/takes", {"transfer_encoding": "chunked"}, 413),
