@@ -346,6 +346,7 @@ async def route_drop(stage: Stage) -> None:
     assert await stage.alice.before_pong() == []
     metrics = await trio.to_thread.run_sync(stage.lab.operator.metrics)
     assert metrics["ksmp_letters_under_way"] == 0
+    assert await stage.bob.before_pong() == []
     assert (await stage.alice.send(sent))["serverSeq"] == 1
 
 
