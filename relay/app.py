@@ -31,6 +31,7 @@ import trio
 from actors.alarms import Alarms
 from actors.failures import describe
 from actors.inboxes import Inboxes
+from actors.limits import Limits
 from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
 from actors.surroundings import Surroundings
@@ -47,6 +48,7 @@ from relay.descriptors import DescriptorLimit
 from relay.digests import Digests
 from relay.exits import ExitCode
 from relay.hangup import Hangup
+from relay.lab.laboratory import met, open_laboratory, wired
 from relay.listening import bind, write_ports_file
 from relay.memory import most_bytes
 from relay.reload import Reloader
@@ -61,6 +63,7 @@ from storage.commit_meter import CommitMeter
 from storage.directory import create_directory
 from storage.environment import Environment, open_environment
 from storage.errors import StorageError, StoreCorruptError, StoreFailedError
+from storage.failpoints import Failpoints
 from storage.keys import FORMAT_VERSION
 from storage.lmdb_log import LmdbLog
 from storage.read_meter import ReadMeter
@@ -138,6 +141,8 @@ class Relay:
         self._watch = RevocationWatch(config.store.path, system.in_thread, telemetry)
         self._reloader = Reloader(config, load, self._adopt, system.in_thread, telemetry)
         self._failure: Exception | None = None
+        self._lab = open_laboratory(settings, telemetry, digests.of, system)
+        failpoints = None if self._lab is None else self._lab.failpoints
         self._everything = trio.CancelScope()
         self._writer = system.SerialThread("store-writer", self._crashed)
         self._reader = system.SerialThread("store-reader", self._crashed)
@@ -154,23 +159,15 @@ class Relay:
             limits=settings.store_limits,
             meter=meter,
             read_meter=read_meter,
+            failpoints=failpoints,
         )
-        self._inboxes = Inboxes(self._log, limits)
+        self._inboxes = Inboxes(self._log, limits, failpoints)
         self._alarms = Alarms()
+        clock, jitter = system.wall_clock, system.jitter
         self._router = Router(
-            self._log, self._inboxes, limits, system.wall_clock, system.jitter, telemetry
+            self._log, self._inboxes, limits, clock, jitter, telemetry, failpoints=failpoints
         )
-        surroundings = Surroundings(
-            self._log,
-            self._router,
-            self._inboxes,
-            self._alarms,
-            limits,
-            telemetry,
-            system.wall_clock,
-            system.jitter,
-            lambda token: self._server.identify(token),  # noqa: PLW0108 - as above
-        )
+        surroundings = self._surroundings(limits, failpoints)
         self._server = Server(
             surroundings,
             self._authenticator(),
@@ -179,6 +176,20 @@ class Relay:
         )
         self._readiness = _readiness(config, meter, read_meter)
         self._observed = self._observe(meter, read_meter, surroundings.traffic, digests)
+
+    def _surroundings(self, limits: Limits, failpoints: Failpoints | None) -> Surroundings:
+        return Surroundings(
+            self._log,
+            self._router,
+            self._inboxes,
+            self._alarms,
+            limits,
+            self._telemetry,
+            system.wall_clock,
+            system.jitter,
+            lambda token: self._server.identify(token),  # noqa: PLW0108 - made after this
+            failpoints=failpoints,
+        )
 
     def _observe(
         self, meter: CommitMeter, read_meter: ReadMeter, traffic: Traffic, digests: Digests
@@ -195,6 +206,7 @@ class Relay:
             connections=lambda: self._server.connections,
             handshakes=lambda: self._front.handshakes,
             digest=digests.of,
+            lab=self._lab,
         )
 
     async def run(
@@ -211,14 +223,14 @@ class Relay:
             settings.judge,
             self._server,
             settings.transport_limits,
-            open_transport=opening(settings.config.server.websocket),
+            open_transport=wired(self._lab, opening(settings.config.server.websocket)),
             tls=settings.tls,
             addresses=settings.addresses,
             on_refused=self._server.refused,
         )
         listener = Listener(
             sockets,
-            self._front.meet,
+            met(self._lab, self._front.meet),
             on_capacity=self._at_capacity,
             on_bug=self._connection_bug,
             make_room=self._front.make_room,
@@ -321,6 +333,8 @@ class Relay:
             addresses=settings.addresses,
         )
         self._descriptors.adopt(settings.config.limits)
+        if self._lab is not None:
+            self._lab.adopt(settings.orders)
 
     def _authenticator(self) -> Authenticator:
         auth = self._settings.config.auth

@@ -17,6 +17,7 @@ from storage.commit_meter import CommitMeter
 from storage.environment import Environment
 from storage.errors import StorageError
 from storage.executor import Executor
+from storage.failpoints import Failpoints
 from storage.group_commit import GroupCommit
 from storage.limits import StoreLimits
 from storage.log import Log, Operation, Page, ReadStatePage, Settle
@@ -46,6 +47,7 @@ class LmdbLog(Log):
         limits: StoreLimits = StoreLimits(),
         meter: CommitMeter | None = None,
         read_meter: ReadMeter | None = None,
+        failpoints: Failpoints | None = None,
     ) -> None:
         """The callbacks are those of `GroupCommit` and `SpaceWatch`, `free_bytes` the writer's."""
         self._environment = environment
@@ -53,7 +55,7 @@ class LmdbLog(Log):
         self._reader = Reader(environment)
         self._read_meter = read_meter or ReadMeter()
         self._on_failure = on_failure
-        self._writer = Writer(environment, free_bytes, limits, meter)
+        self._writer = Writer(environment, free_bytes, limits, meter, failpoints)
         self._group_commit = GroupCommit(
             self._writer.transact,
             writing,

