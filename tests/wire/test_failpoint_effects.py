@@ -498,7 +498,7 @@ async def test_what_is_ordered_is_what_happens(
                 await stage.await_hits()
     finally:
         if ends:
-            await trio.to_thread.run_sync(lab.relay.kill)
+            lab.relay.kill()
     assert ends or lab.relay.is_running
 
 
