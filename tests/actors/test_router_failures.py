@@ -8,7 +8,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.conversation import Conversation
 from actors.letters import Letter
-from actors.router import QUARANTINE_MAX_SECONDS, Router
+from actors.quarantines import FORGOTTEN_AFTER_SECONDS
+from actors.router import Router
 from actors.supervisor import Backoff, Intensity
 from storage.log import ConversationHead
 from tests.actors.saboteur import Planted
@@ -118,7 +119,7 @@ async def test_a_conversation_that_behaved_for_long_is_forgiven(
     seconds: list[object] = []
     async with trio.open_nursery() as nursery:
         await world.start(nursery)
-        for pause in (10.0, 4.0 + QUARANTINE_MAX_SECONDS + 2.0, 0.0):
+        for pause in (10.0, 4.0 + FORGOTTEN_AFTER_SECONDS + 2.0, 0.0):
             victim = send_letter(client)
             with monkeypatch.context() as sabotage:
                 sabotage.setattr(Conversation, "_read_head", crash)
