@@ -182,7 +182,7 @@ async def test_a_drain_waits_for_a_conversation_that_crashes_on_and_on_until_its
         transport = FakeTransport()
         alice = await world.connect(nursery, transport=transport)
         transport.arrive(*map(alice.codec.encode, offered))
-        while not world.telemetry.count("actor.failed"):  # noqa: ASYNC110
+        while not world.telemetry.count("actor.failed"):
             await trio.lowlevel.checkpoint()
         began = trio.current_time()
         await alice.connection.drain(1_000)

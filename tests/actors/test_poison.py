@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-import actors.conversation
 from actors.conversation import Conversation
 from actors.letters import Letter, SendLetter
 from actors.supervisor import Intensity
+from ksmp.codec import encode_recorded
 from ksmp.events import Envelope, Error
 from ksmp.types import ServerSeq, TimeMs
 from storage.log import Append, ConversationHead
@@ -25,14 +25,13 @@ POISON = b"poison"
 @pytest.fixture(autouse=True)
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever encodes a record with this text raises."""
-    encode = actors.conversation.encode_recorded
 
     def poisoned(envelope: Envelope, seq: ServerSeq, at: TimeMs) -> bytes:
         if envelope.ciphertext == POISON:
             raise Planted
-        return encode(envelope, seq, at)
+        return encode_recorded(envelope, seq, at)
 
-    monkeypatch.setattr(actors.conversation, "encode_recorded", poisoned)
+    monkeypatch.setattr("actors.conversation.encode_recorded", poisoned)
 
 
 class CountingLog(MemoryLog):
@@ -205,7 +204,7 @@ async def test_what_a_crash_left_is_numbered_in_its_order_and_before_what_waits(
         world.route(*in_hand)
         await wait_all_tasks_blocked()  # the head is being read
         world.log.release()
-        while not world.telemetry.count("actor.failed"):  # noqa: ASYNC110
+        while not world.telemetry.count("actor.failed"):
             await trio.lowlevel.checkpoint()
         world.route(*waiting)
         await all_answered([*in_hand, *waiting])

@@ -92,6 +92,7 @@ async def test_a_conversation_in_use_is_not_passivated(autojump_clock: MockClock
     assert world.telemetry.count("conversation.passivated") == 0
 
 
+@pytest.mark.rule("S28")
 async def test_a_conversation_that_waits_for_the_disk_is_not_passivated(
     autojump_clock: MockClock,
 ) -> None:

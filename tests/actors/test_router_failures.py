@@ -47,6 +47,7 @@ async def test_what_a_quarantine_answers_is_given_back_too(
     assert world.router._under_way_bytes == 0
 
 
+@pytest.mark.rule("S19", "S22")
 async def test_a_quarantine_lasts_as_long_as_it_says_and_longer_each_time(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ async def test_a_quarantine_leaves_alone_a_conversation_that_was_activated_meanw
     assert numbers(client, [second, third]) == [1, 2]
 
 
+@pytest.mark.rule("S21")
 async def test_a_conversation_that_behaved_for_long_is_forgiven(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ async def test_a_conversation_that_behaved_for_long_is_forgiven(
     assert seconds == [1.0, 4.0, 1.0]
 
 
+@pytest.mark.rule("S24")
 async def test_a_quarantined_letter_that_the_log_holds_is_answered_by_its_commit(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +173,7 @@ async def test_a_quarantined_letter_that_the_log_holds_is_answered_by_its_commit
 # ── restart ──────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.rule("S33")
 async def test_a_restarted_router_keeps_its_mailboxes_and_takes_letters_all_the_while(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

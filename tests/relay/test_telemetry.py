@@ -27,6 +27,7 @@ from relay.digests import HASH_KEY_BYTES, Digests
 from relay.exits import ExitCode
 from relay.log_events import EVENTS, Kind, fits
 from relay.telemetry import (
+    LineKind,
     StructuredTelemetry,
     UndeclaredLogFieldError,
     configure_logging,
@@ -334,7 +335,9 @@ def test_a_crash_loop_writes_few_lines_a_second_and_says_how_many_it_left_out():
     assert written["actor.failed"] == 3 * LINES_PER_SECOND
     assert written["relay.ready"] == 1
     assert left_out == [1_000 - LINES_PER_SECOND] * 3
-    assert telemetry.lines["actor.failed", "conversation"] == 3_000, "the metrics count them all"
+    assert telemetry.lines[LineKind("actor.failed", "conversation")] == 3_000, (
+        "the metrics count them all"
+    )
 
 
 def test_lines_that_are_below_the_level_are_neither_written_nor_left_out():

@@ -29,7 +29,8 @@ class RelayProcess:
     """One data directory, and the process that serves it while started.
 
     `settings` are environment variables (`KSMP_LIMITS__SENDS_BURST` …), `options` are more words
-    for `serve`. What the process prints is kept over restarts and read with `output`.
+    for `serve`; `program` is another to run in the place of the relay's. What the process prints is
+    kept over restarts and read with `output`.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class RelayProcess:
         directory: Path,
         settings: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        program: Sequence[str] = PROGRAM,
     ) -> None:
+        self.program = program
         self.directory = directory
         self.data_directory = directory / "data"
         self.host = ""
@@ -91,7 +94,7 @@ class RelayProcess:
         arguments = (*self._data_arguments(), *ports, *self._options)
         with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*PROGRAM, "serve", *arguments],
+                [*self.program, "serve", *arguments],
                 cwd=REPOSITORY,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
