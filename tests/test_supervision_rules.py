@@ -10,6 +10,19 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from actors.dead_letters import DEAD_LETTERS
+from actors.quarantines import (
+    FIRST_SECONDS,
+    FORGOTTEN_AFTER_SECONDS,
+    GROWTH,
+    LONGEST_SECONDS,
+    MOST_QUARANTINES,
+)
+from actors.supervisor import Backoff, Intensity
+from relay.admin.listener import PAUSE_SECONDS
+from relay.exits import ExitCode
+from relay.thinning import LINES_PER_SECOND
+
 TESTS: Final = Path(__file__).parent
 PAGE: Final = TESTS.parent / "docs" / "supervision.md"
 
@@ -81,6 +94,40 @@ def test_every_sentence_has_a_test_and_every_mark_a_sentence() -> None:
     shown = {marked.rule for marked in all_marked()}
 
     assert shown == set(sentences())
+
+
+def sentence(rule: str) -> str:
+    """The text of one sentence, on one line."""
+    text = PAGE.read_text(encoding="utf-8")
+    found = re.search(rf"^- \*\*{rule}\*\* (.*?)(?=^- |^$)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, rule
+    return " ".join(found[1].split())
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("S1", f"from {1_000 * Backoff().initial_seconds:.0f} ms to {Backoff().max_seconds:.0f} s"),
+        (
+            "S2",
+            f"More than {Intensity().restarts} failures within {Intensity().period_seconds:.0f}",
+        ),
+        ("S13", f"two delays of at most {Backoff().max_seconds:.0f} s"),
+        ("S15", f"latest {DEAD_LETTERS} dead letters"),
+        ("S19", f"takes {FIRST_SECONDS:.0f} s, each further one four times"),
+        ("S19", f"up to {LONGEST_SECONDS / 60:.0f} minutes"),
+        ("S21", f"begins at {FIRST_SECONDS:.0f} s again"),
+        ("S21", f"good for {FORGOTTEN_AFTER_SECONDS / 60:.0f} minutes"),
+        ("S27", f"{MOST_QUARANTINES:,} quarantines"),
+        ("S32", f"{LINES_PER_SECOND} lines a second"),
+        ("S34", f"within {Intensity().period_seconds:.0f} s"),
+        ("S35", f"exit code {ExitCode.FAILED:d}"),
+        ("S38", f"exit code {ExitCode.IO:d}"),
+    ],
+)
+def test_the_numbers_of_a_sentence_are_those_of_the_code(rule: str, said: str) -> None:
+    assert said in sentence(rule)
+    assert (GROWTH, PAUSE_SECONDS) == (4.0, 60.0), "said in words"
 
 
 def test_the_marker_is_one_that_pytest_can_select(pytestconfig: pytest.Config) -> None:

@@ -90,6 +90,28 @@ async def test_one_poison_letter_among_255_good_ones_costs_them_two_restarts_and
     assert world.telemetry.count("actor.restarted") == 2
 
 
+@pytest.mark.rule("S11")
+async def test_where_nothing_tells_at_which_letter_a_turn_crashed_each_is_taken_alone(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = Conversation._turn
+    batches: list[int] = []
+
+    async def failing_at_first(self: Conversation, letters: Sequence[Letter]) -> None:
+        batches.append(len(letters))
+        if len(batches) == 1:
+            raise Planted
+        await turn(self, letters)
+
+    monkeypatch.setattr(Conversation, "_turn", failing_at_first)
+    world, client = World(), Client()
+
+    told = await outcome_of(world, client, letters_of(client, "ggggg"))
+
+    assert told == ["ok"] * 5
+    assert batches == [5, 1, 1, 1, 1, 1]
+
+
 @pytest.mark.rule("S13")
 @pytest.mark.parametrize("pattern", ["gp" * 40, "pg" * 40, "ppg" * 20])
 async def test_poison_among_good_letters_never_puts_the_conversation_into_quarantine(
