@@ -108,10 +108,8 @@ def sentence(rule: str) -> str:
     ("rule", "said"),
     [
         ("S1", f"from {1_000 * Backoff().initial_seconds:.0f} ms to {Backoff().max_seconds:.0f} s"),
-        (
-            "S2",
-            f"More than {Intensity().restarts} failures within {Intensity().period_seconds:.0f}",
-        ),
+        ("S2", f"More than {Intensity().restarts} failures"),
+        ("S2", f"within {Intensity().period_seconds:.0f} s"),
         ("S13", f"two delays of at most {Backoff().max_seconds:.0f} s"),
         ("S15", f"latest {DEAD_LETTERS} dead letters"),
         ("S19", f"takes {FIRST_SECONDS:.0f} s, each further one four times"),

@@ -190,6 +190,7 @@ async def test_a_letter_that_crashes_alone_is_rejected_and_its_neighbours_are_st
     assert world.telemetry.count("letter.dead") == 1
 
 
+@pytest.mark.rule("S3")
 @pytest.mark.trio
 async def test_a_letter_that_is_stopped_from_above_while_taken_again_is_no_dead_letter(
     autojump_clock: trio.testing.MockClock,

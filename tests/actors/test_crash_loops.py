@@ -166,6 +166,7 @@ async def test_a_router_that_fails_for_the_sixth_time_in_ten_seconds_reaches_its
         async with trio.open_nursery() as nursery:
             await world.start(nursery)
             await trio.sleep(60.0)
+            nursery.cancel_scope.cancel()
 
     assert escalated.group_contains(IntensityExceededError, match="router")
     assert sweeps == 6

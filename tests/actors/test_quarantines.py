@@ -173,6 +173,7 @@ async def test_a_conversation_that_waits_for_its_restart_is_not_passivated(
         world.route(*letters)
         await trio.sleep(50.0)
         assert [letter.is_open for letter in letters] == [True, True]
+        assert world.router.live_conversations == 1
         await all_answered([*letters])
         nursery.cancel_scope.cancel()
 

@@ -135,7 +135,7 @@ async def test_a_conversation_that_behaved_for_long_is_forgiven(
     assert seconds == [1.0, 4.0, 1.0]
 
 
-@pytest.mark.rule("S24")
+@pytest.mark.rule("S6", "S24")
 async def test_a_quarantined_letter_that_the_log_holds_is_answered_by_its_commit(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
