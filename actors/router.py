@@ -228,8 +228,11 @@ class Router:
             self.dead_letters.bury(dead, self._wall_clock(), blame.failure, self._telemetry)
         live.mailbox.close(trio.current_time() + quarantined.seconds)
         letters = live.mailbox.empty()
+        hint = retry_after_ms(quarantined.seconds)
         for letter in letters:
-            letter.refuse("conversation_unavailable", retry_after_ms(quarantined.seconds))
+            letter.refuse("conversation_unavailable", hint, deliver=False)
+        for correspondent in {letter.reply_to: None for letter in letters}:
+            correspondent.deliver()  # once for all of a full mailbox
         self._telemetry.error(
             "actor.quarantined",
             kind="conversation",

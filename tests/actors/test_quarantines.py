@@ -59,6 +59,30 @@ async def test_letters_in_the_mailbox_are_told_how_long_the_quarantine_is(
     assert hints == [{("conversation_unavailable", 1 + ms)} for ms in (1_000, 4_000, 16_000)]
 
 
+async def test_whoever_has_many_letters_in_a_quarantined_mailbox_is_written_to_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a full mailbox would cost as many system calls as it has letters."""
+
+    class Postbox(Client):
+        deliveries = 0
+
+        def deliver(self) -> None:
+            self.deliveries += 1
+
+    monkeypatch.setattr(Conversation, "_read_head", crash)
+    world, alice, bob = World(intensity=Intensity(0)), Postbox(), Postbox()
+    letters = [send_letter((alice, bob)[n % 2], f"key-{n}") for n in range(1_000)]
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        world.route(*letters)
+        await all_answered([*letters])
+        nursery.cancel_scope.cancel()
+
+    assert (len(alice.answers), len(bob.answers)) == (500, 500)
+    assert (alice.deliveries, bob.deliveries) == (1, 1)
+
+
 @pytest.mark.rule("S24")
 async def test_a_letter_whose_append_fails_in_the_quarantine_is_told_what_is_left_of_it(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
