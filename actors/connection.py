@@ -32,6 +32,8 @@ from ksmp.codec import Codec
 from ksmp.errors import error
 from ksmp.events import Error, Read, SendAck, ServerEvent
 from ksmp.types import ConnectionId, DeviceId
+from storage.failpoints import failpoint
+from storage.fault_orders import Place
 from storage.log import InboxPlace, NewRecord
 
 REPLACED_RETRY_MS: Final = 60_000
@@ -73,6 +75,7 @@ class Connection:
             self._limits.outbound_bytes,
             surroundings.telemetry,
             surroundings.traffic,
+            failpoint(surroundings.failpoints, Place.ENCODE),
         )
         self._session = Session(
             self, identity, codec, transport, inbox, self._delivery, surroundings
@@ -117,7 +120,7 @@ class Connection:
             if gone.subgroup(SlowPeerError):
                 self.close(4410)
         except* Exception as bug:  # noqa: BLE001 - whatever it is, it ends here
-            self._fail(bug)
+            self.fail(bug)
         finally:
             self._closed()
             # Cancelled, `aclose` writes what can be written at once and releases the socket.
@@ -226,7 +229,7 @@ class Connection:
         self.deliver()
         self._reading.cancel()
 
-    def _fail(self, bug: BaseException) -> None:
+    def fail(self, bug: BaseException) -> None:
         """Our fault: contained and reported; nothing about its inside is told to the peer."""
         self._telemetry.error("connection.failed", **self.names(), **describe(bug))
         self.close(1011, error("internal"))
@@ -273,7 +276,7 @@ class Connection:
             if self._telemetry.is_debug:
                 self._log_answer(letter, answer)
         except Exception as bug:  # noqa: BLE001 - the commit that answers has others to answer
-            self._fail(bug)
+            self.fail(bug)
         if self._is_draining and not self._unanswered:
             self._answered.set()
 
@@ -282,14 +285,14 @@ class Connection:
         try:
             self._delivery.tell_read(read)
         except Exception as bug:  # noqa: BLE001 - as above
-            self._fail(bug)
+            self.fail(bug)
 
     def offer(self, places: Sequence[InboxPlace], records: Sequence[NewRecord]) -> bool:
         """Queue records at the moment of their commit, if nothing stands before them."""
         try:
             return self._close_code is None and self._delivery.offer(places, records)
         except Exception as bug:  # noqa: BLE001 - as above
-            self._fail(bug)
+            self.fail(bug)
             return True
 
     def deliver(self) -> None:
@@ -297,7 +300,7 @@ class Connection:
         try:
             self._deliver()
         except Exception as bug:  # noqa: BLE001 - whoever delivers to many goes on to the next
-            self._fail(bug)
+            self.fail(bug)
 
     def _deliver(self) -> None:
         if self._nursery is None:

@@ -25,7 +25,7 @@ import trio
 
 from actors.dead_letters import DeadLetters
 from actors.failures import describe
-from actors.letters import Letter, ReadLetter, SendLetter
+from actors.letters import Letter, ReadLetter, SendLetter, concerning
 from actors.mailbox import Mailbox
 from actors.openings import Openings
 from actors.pending import Pending
@@ -35,6 +35,7 @@ from ksmp.chain import chain_link
 from ksmp.codec import encode_recorded
 from ksmp.events import Read, SendAck
 from ksmp.types import ConversationKey, ServerSeq, TimeMs, UserId
+from storage.failpoints import Failpoint
 from storage.keys import payload_digest
 from storage.log import (
     Append,
@@ -46,6 +47,7 @@ from storage.log import (
     KnownKey,
     KnownKeys,
     Log,
+    Lost,
     MarkRead,
     NewRecord,
     NoSuchRecord,
@@ -82,6 +84,7 @@ class Conversation:
 
     __slots__ = (
         "_dead_letters",
+        "_failpoint",
         "_head",
         "_key",
         "_log",
@@ -102,6 +105,7 @@ class Conversation:
         wall_clock: Callable[[], TimeMs],
         telemetry: Telemetry,
         dead_letters: DeadLetters,
+        failpoint: Failpoint | None = None,
     ) -> None:
         self._key = key
         self._mailbox = mailbox
@@ -111,6 +115,7 @@ class Conversation:
         self._wall_clock = wall_clock
         self._telemetry = telemetry
         self._dead_letters = dead_letters
+        self._failpoint = failpoint
         self._head = ConversationHead(ServerSeq(0), b"")
 
     async def run(self) -> None:
@@ -156,6 +161,10 @@ class Conversation:
                     sends.append(letter)
                 case ReadLetter():
                     mark = self._mark_read(letter)
+        if sends and self._failpoint is not None and await self._failpoint.reach(concerning(sends)):
+            for send in sends:
+                send.refuse("outcome_unknown")
+            sends = []
         while sends:
             sends = await self._append(sends)
         if mark is not None:
@@ -197,8 +206,8 @@ class Conversation:
                 for letter in first:
                     letter.refuse("storage_full", retry_after_ms=STORAGE_FULL_RETRY_MS)
                 return repeats
-            case _:
-                return []
+            case outcome:  # `first` has its answer; of what is lost, the next append finds the head
+                return repeats if isinstance(outcome, Lost) else []
 
     def _within_openings(self, letters: Sequence[SendLetter]) -> list[SendLetter]:
         """`letters` from the first on whose sender may begin a conversation; refuse the others.
@@ -260,7 +269,7 @@ class Conversation:
                         letter.answer(_acknowledgement(letter, record), deliver=False)
                     self._publisher.publish(letters, append.records, places)
                     self._log_committed(append)
-                case Failed():
+                case Failed() | Lost():
                     for letter in letters:
                         letter.refuse("outcome_unknown")
                 case _ if self._mailbox.is_closed:  # quarantined meanwhile: nobody takes it again

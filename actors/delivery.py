@@ -14,7 +14,7 @@ slow reader therefore costs no memory: its frames wait in the log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -25,8 +25,10 @@ from actors.traffic import Traffic
 from actors.transport import Transport
 from ksmp.codec import Codec
 from ksmp.errors import error
-from ksmp.events import Read, ResumeComplete
-from ksmp.types import GlobalInboxSeq, UserId
+from ksmp.events import InboxFrame, Read, ResumeComplete
+from ksmp.types import GlobalInboxSeq, UserId, conversation_key
+from storage.failpoints import Failpoint
+from storage.fault_orders import Letter
 from storage.log import InboxPlace, Log, NewRecord
 
 PAGE_BYTES: Final = 64 * 1024
@@ -55,6 +57,7 @@ class Delivery:
         outbound_bytes: int,
         telemetry: Telemetry,
         traffic: Traffic,
+        failpoint: Failpoint | None = None,
     ) -> None:
         self._inbox = inbox
         self._recent = recent
@@ -64,6 +67,7 @@ class Delivery:
         self._outbound_bytes = outbound_bytes
         self._telemetry = telemetry
         self._traffic = traffic
+        self._failpoint = failpoint
         self._cursor = GlobalInboxSeq(0)
         self._target: GlobalInboxSeq | None = None  # the head as it was when the resume arrived
         self._reads: _ReadsToSend | None = None
@@ -159,8 +163,10 @@ class Delivery:
             self._send_frame(self._codec.encode_inbox_frame(*row), row.global_inbox_seq)
 
     def _send_frame(self, frame: bytes, global_inbox_seq: GlobalInboxSeq) -> None:
-        self._transport.send(frame)
         self._cursor = global_inbox_seq
+        if self._failpoint is not None and self._failpoint.hit(lambda: self._letters(frame)):
+            return
+        self._transport.send(frame)
         self.records_sent += 1
         self._traffic.frames += 1
         self._traffic.frames_bytes += len(frame)
@@ -171,6 +177,15 @@ class Delivery:
                 global_inbox_seq=global_inbox_seq,
                 bytes=len(frame),
             )
+
+    def _letters(self, frame: bytes) -> Iterator[Letter]:
+        """Whose record is in `frame`, for a laboratory."""
+        match self._codec.decode_server_event(frame):
+            case InboxFrame(envelope=sent):
+                key = conversation_key(
+                    sent.conversation_id, sent.sender_user_id, sent.recipient_user_id
+                )
+                yield Letter(key, sent.idempotency_key)
 
     async def _fetch_read_states(self) -> None:
         reads = self._take_reads()

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from actors.letters import Correspondent, Letter, ReadLetter
+from actors.letters import Correspondent, Letter, ReadLetter, concerning
 from actors.limits import Limits
 from actors.pending import Pending
 from actors.rates import TokenBucket
 from actors.recent import RecentRecords
 from ksmp.events import Read
 from ksmp.types import DeviceId, UserId
+from storage.failpoints import Failpoint, Failpoints, OrderedFaultError, failpoint
+from storage.fault_orders import Place
 from storage.log import (
     InboxHead,
     InboxPlace,
@@ -72,12 +74,15 @@ class Inbox:
 class Inboxes:
     """Owns the open inboxes, and publishes into them what the log has committed."""
 
-    def __init__(self, log: Log, limits: Limits) -> None:
+    def __init__(self, log: Log, limits: Limits, failpoints: Failpoints | None = None) -> None:
         self._log = log
         self._limits = limits
         self._open: dict[UserId, Inbox] = {}
         self._buckets: dict[UserId, TokenBucket] = {}
         self._to_wake: dict[Correspondent, None] = {}  # a set that keeps the order
+        self._publishing = failpoint(failpoints, Place.PUBLISH)
+        self._waking = failpoint(failpoints, Place.DELIVER)
+        self._woken_for: dict[Correspondent, list[Letter]] = {}  # in a laboratory
         self.recent = RecentRecords(limits.recent_records_bytes)
 
     def adopt(self, limits: Limits) -> None:
@@ -144,6 +149,7 @@ class Inboxes:
         if inbox.readers.get(reader.device) is reader:
             del inbox.readers[reader.device]
         self._to_wake.pop(reader, None)
+        self._woken_for.pop(reader, None)
 
     # ── publishing: called from settled commits, without a checkpoint in between ──────────────
 
@@ -156,6 +162,11 @@ class Inboxes:
         """Move the published heads, and note whom `deliver` will wake."""
         for letter in letters:
             self._to_wake[letter.reply_to] = None
+        if self._waking is not None:
+            for letter in letters:
+                self._note(letter.reply_to, [letter])
+        if self._publishing is not None and self._publishing.hit(concerning(letters)):
+            return
         for user, own_places in places.items():
             inbox = self._open.get(user)
             if inbox is None:
@@ -165,6 +176,8 @@ class Inboxes:
             for reader in resumed:
                 is_taken &= reader.offer(own_places, records)
                 self._to_wake[reader] = None
+                if self._waking is not None:
+                    self._note(reader, letters)
             if not is_taken:  # someone is a little behind
                 for place, record in zip(own_places, records, strict=True):
                     self.recent.add(user, place, record)
@@ -173,6 +186,8 @@ class Inboxes:
     def publish_read(self, letter: ReadLetter, marked: ReadMarked) -> None:
         """Tell every device that may know of it; the asker has its answer already."""
         self._to_wake[letter.reply_to] = None
+        if self._waking is not None:
+            self._note(letter.reply_to, [letter])
         reader, peer = letter.reader, letter.ack.peer_user_id
         if marked.own_rose:
             self._tell_read(reader, letter, marked.own)
@@ -189,12 +204,30 @@ class Inboxes:
             if reader.is_resumed and reader is not letter.reply_to:
                 reader.tell_read(read)
                 self._to_wake[reader] = None
+                if self._waking is not None:
+                    self._note(reader, [letter])
 
     def deliver(self) -> None:
         """Once per transaction, after all of it has been settled: wake whom it touched."""
         to_wake, self._to_wake = self._to_wake, {}
         for correspondent in to_wake:
-            correspondent.deliver()
+            if self._waking is None or self._is_woken(correspondent, self._waking):
+                correspondent.deliver()
+
+    # ── in a laboratory ──────────────────────────────────────────────────────────────────────
+
+    def _note(self, correspondent: Correspondent, letters: Sequence[Letter]) -> None:
+        """Keep for whose sake `correspondent` will be woken, until it is."""
+        self._woken_for.setdefault(correspondent, []).extend(letters)
+
+    def _is_woken(self, correspondent: Correspondent, failpoint: Failpoint) -> bool:
+        """Whether no fault takes this wake-up; what is raised ends this correspondent alone."""
+        letters = self._woken_for.pop(correspondent, [])
+        try:
+            return not failpoint.hit(concerning(letters))
+        except OrderedFaultError as fault:
+            correspondent.fail(fault)
+            return False
 
     # ── what all devices of a user share ─────────────────────────────────────────────────────
 

@@ -6,6 +6,7 @@ answers are ignored. So a crash, a restart and a commit may all try, and the cli
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from msgspec import UNSET
@@ -14,6 +15,7 @@ from ksmp.chain import chain_payload
 from ksmp.errors import error
 from ksmp.events import About, AckRead, Envelope, ServerEvent
 from ksmp.types import ConversationKey, UserId, conversation_key
+from storage import failpoints, fault_orders
 
 
 class Correspondent(Protocol):
@@ -24,6 +26,9 @@ class Correspondent(Protocol):
 
     def deliver(self) -> None:
         """Send what is queued, as far as it goes without waiting; never raises."""
+
+    def fail(self, bug: BaseException) -> None:
+        """End, by a fault of ours in what is done for it; never raises."""
 
 
 class _Letter:
@@ -121,3 +126,14 @@ class ReadLetter(_Letter):
 
 
 Letter = SendLetter | ReadLetter
+
+
+def concerning(letters: Iterable[Letter]) -> failpoints.About:
+    """What a failpoint may ask of letters in hand."""
+
+    def told() -> Iterator[fault_orders.Letter]:
+        for letter in letters:
+            key = letter.envelope.idempotency_key if isinstance(letter, SendLetter) else None
+            yield fault_orders.Letter(letter.conversation, key)
+
+    return told

@@ -37,6 +37,8 @@ from actors.supervisor import (
 )
 from actors.telemetry import Telemetry, hashed_conversation
 from ksmp.types import ConversationKey, TimeMs
+from storage.failpoints import Failpoints, failpoint
+from storage.fault_orders import Place
 from storage.log import Log
 
 SWEEP_SECONDS: Final = 1.0
@@ -82,6 +84,7 @@ class Router:
         *,
         intensity: Intensity = Intensity(),
         backoff: Backoff = Backoff(),
+        failpoints: Failpoints | None = None,
     ) -> None:
         self._log = log
         self._publisher = publisher
@@ -92,6 +95,7 @@ class Router:
         self._telemetry = telemetry
         self._intensity = intensity
         self._backoff = backoff
+        self._numbering = failpoint(failpoints, Place.NUMBER)
         self._live: OrderedDict[ConversationKey, _Live] = OrderedDict()  # the longest unused first
         self._quarantines = Quarantines()
         self._nursery: trio.Nursery | None = None
@@ -203,6 +207,7 @@ class Router:
                 self._wall_clock,
                 self._telemetry,
                 self.dead_letters,
+                self._numbering,
             ).run()
 
         child = ChildSpec(

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from actors.delivery import Delivery
 from actors.inboxes import Inbox
-from actors.letters import Correspondent, Letter, ReadLetter, SendLetter
+from actors.letters import Correspondent, Letter, ReadLetter, SendLetter, concerning
 from actors.rates import Strikes, TokenBucket, retry_after_ms
 from actors.surroundings import Identity, Surroundings
 from actors.telemetry import Hashed, hashed_conversation
@@ -34,6 +34,8 @@ from ksmp.events import (
     ServerEvent,
 )
 from ksmp.malformed import InvalidTextError, MalformedError, UnknownEventError
+from storage.failpoints import failpoint
+from storage.fault_orders import Place
 
 TOLERATED_STRIKES: Final = 3
 STRIKE_SECONDS: Final = 10.0
@@ -92,6 +94,7 @@ class Session:
         )
         self._strikes = Strikes(TOLERATED_STRIKES, STRIKE_SECONDS)
         self._refreshed_at = -REFRESH_SECONDS
+        self._routing = failpoint(surroundings.failpoints, Place.ROUTE)
 
     def end(self) -> None:
         """Take nothing more, and let go of the line.
@@ -161,6 +164,8 @@ class Session:
         wait = self._rate.take(self._transport.last_heard)
         if wait:
             self._refuse(error("rate_limited", letter.about(), retry_after_ms=retry_after_ms(wait)))
+            return
+        if self._routing is not None and self._routing.hit(concerning([letter])):
             return
         key = letter.conversation
         not_routed = self._around.router.route(key, letter)

@@ -13,6 +13,7 @@ from actors.router import Router
 from actors.telemetry import Telemetry
 from actors.traffic import Traffic
 from ksmp.types import DeviceId, TimeMs, UserId
+from storage.failpoints import Failpoints
 from storage.log import Log
 
 CLOCK_SKEW_SECONDS: Final = 30
@@ -54,3 +55,5 @@ class Surroundings:
     """The identity in a token, None where it is not valid."""
 
     traffic: Traffic = field(default_factory=Traffic)
+    failpoints: Failpoints | None = None
+    """Where faults can be ordered, in a laboratory."""

@@ -47,6 +47,7 @@ from relay.config import Config, LimitsConfig
 from relay.digests import Digests
 from relay.exits import ExitCode
 from relay.hangup import Hangup
+from relay.lab.laboratory import met, open_laboratory, wired
 from relay.listening import bind, write_ports_file
 from relay.memory import most_bytes
 from relay.reload import Reloader
@@ -125,6 +126,8 @@ class Relay:
         self._watch = RevocationWatch(config.store.path, system.in_thread, telemetry)
         self._reloader = Reloader(config, load, self._adopt, system.in_thread, telemetry)
         self._failure: Exception | None = None
+        self._lab = open_laboratory(settings, telemetry, digests.of, system)
+        failpoints = None if self._lab is None else self._lab.failpoints
         self._everything = trio.CancelScope()
         self._writer = system.SerialThread("store-writer", self._crashed)
         self._reader = system.SerialThread("store-reader", self._crashed)
@@ -140,11 +143,18 @@ class Relay:
             on_space=self._space_changed,
             limits=settings.store_limits,
             meter=meter,
+            failpoints=failpoints,
         )
-        self._inboxes = Inboxes(self._log, limits)
+        self._inboxes = Inboxes(self._log, limits, failpoints)
         self._alarms = Alarms()
         self._router = Router(
-            self._log, self._inboxes, limits, system.wall_clock, system.jitter, telemetry
+            self._log,
+            self._inboxes,
+            limits,
+            system.wall_clock,
+            system.jitter,
+            telemetry,
+            failpoints=failpoints,
         )
         surroundings = Surroundings(
             self._log,
@@ -156,6 +166,7 @@ class Relay:
             system.wall_clock,
             system.jitter,
             lambda token: self._server.identify(token),  # noqa: PLW0108 - as above
+            failpoints=failpoints,
         )
         self._server = Server(
             surroundings,
@@ -188,6 +199,7 @@ class Relay:
             connections=lambda: self._server.connections,
             handshakes=lambda: self._front.handshakes,
             digest=digests.of,
+            lab=self._lab,
         )
 
     async def run(self, hangup: Hangup, ports_file: Path | None) -> None:
@@ -205,14 +217,14 @@ class Relay:
             settings.judge,
             self._server,
             settings.transport_limits,
-            open_transport=opening(settings.config.server.websocket),
+            open_transport=wired(self._lab, opening(settings.config.server.websocket)),
             tls=settings.tls,
             addresses=settings.addresses,
             on_refused=self._server.refused,
         )
         listener = Listener(
             sockets,
-            self._front.meet,
+            met(self._lab, self._front.meet),
             on_capacity=self._at_capacity,
             on_bug=self._connection_bug,
             make_room=self._front.make_room,
@@ -314,6 +326,8 @@ class Relay:
             tls=settings.tls,
             addresses=settings.addresses,
         )
+        if self._lab is not None:
+            self._lab.adopt(settings.orders)
         _lift_descriptor_limit(settings.config.limits, self._telemetry)
 
     def _authenticator(self) -> Authenticator:

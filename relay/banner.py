@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from relay.admin.token import TOKEN_FILE
 from relay.config import Config
 from relay.memory import human, most_bytes
+
+LABORATORY: Final = (
+    "**************************************************************************",
+    "*  THIS RELAY IS A LABORATORY, started with --lab. Whoever has the admin  *",
+    "*  token can have it lose, delay or refuse messages, and can crash it.    *",
+    "*  Never use it for real messages.                                        *",
+    "**************************************************************************",
+)
 
 
 def url_of(config: Config, host: str, port: int) -> str:
@@ -27,6 +36,8 @@ def banner(config: Config, listening: Mapping[str, tuple[str, int]], program: st
 
 def _lines(config: Config, listening: Mapping[str, tuple[str, int]], program: str) -> Iterator[str]:
     data = config.store.path.absolute()  # to be typed in whatever directory
+    if config.lab.enabled:
+        yield from LABORATORY
     yield f"KSMP v3 relay, ready at {url_of(config, *listening['relay'])}"
     yield f"  data       {data}"
     if "admin" in listening:

@@ -260,6 +260,19 @@ class AdminConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabConfig:
+    """Whether this relay is a laboratory, where faults can be ordered. Never for real messages."""
+
+    __pydantic_config__: ClassVar[Mapping[str, str]] = _STRICT
+
+    enabled: bool = False
+    """Let whoever has the admin token order faults."""
+
+    failpoints: Path | None = None
+    """A file of faults to begin with, one order a line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole configuration of a relay."""
 
@@ -269,6 +282,7 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     log: LogConfig = field(default_factory=LogConfig)
     admin: AdminConfig = field(default_factory=AdminConfig)
+    lab: LabConfig = field(default_factory=LabConfig)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from relay.config import AdminConfig, Config, LimitsConfig, ServerConfig
+from relay.config import AdminConfig, Config, LabConfig, LimitsConfig, ServerConfig
 
 
 class BrokenRule(NamedTuple):
@@ -26,6 +26,7 @@ def broken_rules(config: Config) -> Iterator[BrokenRule]:
     yield from _server_rules(config.server)
     yield from _limit_rules(config.limits)
     yield from _admin_rules(config.admin)
+    yield from _lab_rules(config.lab)
 
 
 def unusable_files(config: Config) -> Iterator[BrokenRule]:
@@ -55,6 +56,7 @@ def unusable_files(config: Config) -> Iterator[BrokenRule]:
                 "this file and tls_key are not a certificate chain and its private key in PEM.",
                 "Name the two files that belong together.",
             )
+    yield from _unusable_orders(config.lab)
 
 
 def is_loopback(host: str) -> bool:
@@ -126,6 +128,32 @@ def _admin_rules(admin: AdminConfig) -> Iterator[BrokenRule]:
             "host",
             "is not a loopback address, and the admin listener speaks no TLS.",
             "Use 127.0.0.1, and let a proxy or a tunnel on this machine carry it further.",
+        )
+
+
+def _lab_rules(lab: LabConfig) -> Iterator[BrokenRule]:
+    if lab.failpoints is not None and not lab.enabled:
+        yield BrokenRule(
+            "lab",
+            "failpoints",
+            "orders faults, and this relay is no laboratory.",
+            "Start it with --lab as well, or without this.",
+        )
+
+
+def _unusable_orders(lab: LabConfig) -> Iterator[BrokenRule]:
+    if lab.failpoints is None:
+        return
+    from relay.lab.orders import OrdersFileError, read_orders
+
+    try:
+        read_orders(lab.failpoints)
+    except OrdersFileError as error:
+        yield BrokenRule(
+            "lab",
+            "failpoints",
+            f"{error}.",
+            "Name a file with one order a line, as docs/failpoints.md says.",
         )
 
 

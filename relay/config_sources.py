@@ -31,6 +31,7 @@ from relay.config import (
     AuthConfig,
     Config,
     ConfigError,
+    LabConfig,
     LimitsConfig,
     LogConfig,
     Overrides,
@@ -50,6 +51,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "store": StoreConfig,
     "log": LogConfig,
     "admin": AdminConfig,
+    "lab": LabConfig,
 }
 KINDS: Final = {name: get_type_hints(section) for name, section in SECTIONS.items()}
 VARIABLES: Final = {
@@ -62,6 +64,8 @@ FLAGS: Final = {
     ("server", "port"): "--port",
     ("store", "path"): "--data",
     ("admin", "port"): "--admin-port",
+    ("lab", "enabled"): "--lab",
+    ("lab", "failpoints"): "--failpoints",
 }
 
 Found = dict[str, dict[str, object]]
@@ -91,6 +95,7 @@ def read_sources(file: Path | None, overrides: Overrides) -> Config:
         store=settings.store,
         log=settings.log,
         admin=settings.admin,
+        lab=settings.lab,
     )
     broken = tuple(
         Problem(places.of(rule.section, rule.key), rule.what, rule.remedy)
@@ -115,6 +120,7 @@ class _Settings(BaseSettings):
     store: StoreConfig = StoreConfig()
     log: LogConfig = LogConfig()
     admin: AdminConfig = AdminConfig()
+    lab: LabConfig = LabConfig()
 
     @classmethod
     def settings_customise_sources(

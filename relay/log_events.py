@@ -50,6 +50,7 @@ _CODE, _PLACE, _SETTING = Kind.CODE, Kind.PLACE, Kind.SETTING
 _CONNECTION: Final = {"user": _HASH, "connection": _HASH}
 _ACTOR: Final = {"kind": _CODE, "actor": _HASH}
 _CONVERSATION: Final = {"conversation": _HASH}
+_ORDER: Final = {"order": _NUMBER, "kind": _CODE, "action": _CODE}
 _FAILURE: Final = {"error": _CODE, "at": _PLACE}
 _NUMBERED: Final = _CONVERSATION | {"server_seq": _NUMBER, "records": _NUMBER}
 
@@ -60,6 +61,7 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "connections": _NUMBER,
         "handshakes": _NUMBER,
     },
+    "relay.lab": {"orders": _NUMBER},
     "relay.ready": {"host": _SETTING, "port": _NUMBER, "most_memory_bytes": _NUMBER},
     "relay.status": {
         "tasks": _NUMBER,
@@ -113,6 +115,10 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "storage.full": {},
     "storage.recovered": {},
     "storage.failed": _FAILURE,
+    # faults that an operator of a laboratory orders
+    "failpoint.ordered": _ORDER | {"conversations": _NUMBER},
+    "failpoint.cleared": {"order": _NUMBER},
+    "failpoint.hit": _ORDER | _CONVERSATION,
     # faults of our own, and of libraries
     "bug": _FAILURE | {"where": _CODE},
     "library.warned": {"library": _CODE, "severity": _CODE, "at": _PLACE, "error": _CODE},

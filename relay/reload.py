@@ -35,6 +35,7 @@ FOR_A_RESTART: Final = (
     ("admin", "enabled"),
     ("admin", "host"),
     ("admin", "port"),
+    ("lab", "enabled"),
 )
 
 

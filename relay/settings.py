@@ -15,10 +15,12 @@ from actors.limits import Limits
 from relay.auth import VerificationKey
 from relay.config import Config, LimitsConfig
 from relay.keys import load_or_create_signing_key, verification_keys
+from relay.lab.orders import load_orders
 from relay.listening import tls_context
 from relay.transport.addresses import ClientAddresses
 from relay.transport.handshake import Judge
 from relay.transport.limits import TransportLimits
+from storage.fault_orders import Order
 from storage.limits import StoreLimits
 
 Kind = TypeVar("Kind", Limits, TransportLimits, StoreLimits)
@@ -36,6 +38,8 @@ class Settings:
     tls: ssl.SSLContext | None
     judge: Judge
     addresses: ClientAddresses
+    orders: tuple[Order, ...]
+    """The faults that a laboratory begins with."""
 
 
 def make_ready(config: Config) -> Settings:
@@ -43,7 +47,7 @@ def make_ready(config: Config) -> Settings:
 
     Raises:
         KeyFileError: the signing key, the key set or the list of algorithms cannot be used.
-        CommandError: the certificate or its key cannot be used.
+        CommandError: the certificate, its key or the file of faults cannot be used.
     """
     keys = verification_keys(
         load_or_create_signing_key(config.store.path),
@@ -63,6 +67,7 @@ def make_ready(config: Config) -> Settings:
             is_secure=tls is not None,
         ),
         ClientAddresses(config.server.trusted_proxies),
+        load_orders(config.lab.failpoints),
     )
 
 

@@ -7,6 +7,7 @@ come from a seed.
 from __future__ import annotations
 
 import gc
+import os
 import random
 import resource
 import secrets
@@ -14,9 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import trio
 
@@ -36,6 +38,11 @@ def wall_clock() -> TimeMs:
 def jitter() -> float:
     """A number in [0, 1), for spreading retries. Not a secret."""
     return random.random()  # noqa: S311 - spreading, not secrecy
+
+
+def chance(seed: int | None) -> Callable[[], float]:
+    """Numbers in [0, 1): the same from the same seed, others each time without one."""
+    return random.Random(seed).random  # noqa: S311 - dice, not secrecy
 
 
 def new_connection_id() -> ConnectionId:
@@ -61,6 +68,27 @@ def new_secret() -> str:
 def monotonic() -> float:
     """Seconds that never go back, the same for every thread."""
     return time.monotonic()
+
+
+def block(seconds: float) -> None:
+    """Stop the calling thread, whatever else it has to do. For ordered faults."""
+    time.sleep(seconds)
+
+
+def die(code: int) -> NoReturn:
+    """End the process on the spot: nothing is finished, flushed or told."""
+    os._exit(code)
+
+
+def on_loop() -> Callable[[Callable[[], None]], None]:
+    """Has a call made on this event loop, from any thread; a loop that has ended makes none."""
+    token = trio.lowlevel.current_trio_token()
+
+    def call_soon(call: Callable[[], None]) -> None:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(call)
+
+    return call_soon
 
 
 def tune_the_interpreter() -> None:

@@ -16,6 +16,7 @@ from storage.commit_meter import CommitMeter
 from storage.environment import Environment
 from storage.errors import StorageError
 from storage.executor import Executor
+from storage.failpoints import Failpoints
 from storage.group_commit import GroupCommit
 from storage.limits import StoreLimits
 from storage.log import Log, Operation, Page, ReadStatePage, Settle
@@ -43,13 +44,14 @@ class LmdbLog(Log):
         on_space: Callable[[bool], None] = lambda _: None,
         limits: StoreLimits = StoreLimits(),
         meter: CommitMeter | None = None,
+        failpoints: Failpoints | None = None,
     ) -> None:
         """The callbacks are those of `GroupCommit` and `SpaceWatch`, `free_bytes` the writer's."""
         self._environment = environment
         self._reading = reading
         self._reader = Reader(environment)
         self._on_failure = on_failure
-        self._writer = Writer(environment, free_bytes, limits, meter)
+        self._writer = Writer(environment, free_bytes, limits, meter, failpoints)
         self._group_commit = GroupCommit(
             self._writer.transact,
             writing,

@@ -7,7 +7,8 @@ they were submitted, many of them by one synced transaction:
     ReadHead      → ConversationHead
     OpenInbox     → InboxHead
     MarkRead      → ReadMarked | NoSuchRecord | Full
-                    … or Failed, for any of them, after which the process must end
+                    … or Failed, for any of them, after which the process must end,
+                    or Lost, for what was stored, in a laboratory
 
 Reads (`Log.page`, `Log.read_states`) see what is committed, which may be more than what has been
 settled: a caller reads no further than the head that settled outcomes have told it.
@@ -141,6 +142,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """It is stored, and nobody is told what was: an operator of a laboratory has ordered that.
+
+    What a crash between a commit and its outcome leaves behind, without the crash.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class ReadHead:
     """The conversation's head, after everything submitted before."""
 
@@ -202,6 +211,7 @@ Outcome = (
     | ReadMarked
     | NoSuchRecord
     | Failed
+    | Lost
 )
 Settle = Callable[[Outcome], None]
 

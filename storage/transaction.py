@@ -12,7 +12,7 @@ What is really there shows only after a restart: hence the last line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import lmdb
 
@@ -20,8 +20,20 @@ from storage.batch import Batch
 from storage.commit_meter import CommitMeter
 from storage.environment import NO_SPACE, Environment, NoSpaceError
 from storage.errors import StorageError, StoreFailedError
+from storage.failpoints import Failpoints, failpoint
+from storage.fault_orders import Letter, Place
 from storage.limits import StoreLimits
-from storage.log import Failed, Operation, Outcome
+from storage.log import (
+    Append,
+    Appended,
+    Failed,
+    Lost,
+    MarkRead,
+    Operation,
+    Outcome,
+    ReadHead,
+    ReadMarked,
+)
 from storage.names import Names
 
 
@@ -34,6 +46,7 @@ class Writer:
         free_bytes: Callable[[], int],
         limits: StoreLimits = StoreLimits(),
         meter: CommitMeter | None = None,
+        failpoints: Failpoints | None = None,
     ) -> None:
         """`free_bytes` tells the free space where the store is; asked once per transaction."""
         self._meter = meter or CommitMeter()
@@ -42,6 +55,8 @@ class Writer:
         self._limits = limits
         self._names = Names()
         self._failure: StorageError | None = None
+        self._before = failpoint(failpoints, Place.BEFORE_COMMIT)
+        self._after = failpoint(failpoints, Place.AFTER_COMMIT)
 
     def adopt(self, limits: StoreLimits) -> None:
         """Judge by `limits` from the next transaction on. From any thread: it is one assignment."""
@@ -88,8 +103,12 @@ class Writer:
                 environment.reserve(batch.pages_needed(environment.page_size))
                 batch.put()
                 self._meter.sync()
+                if self._before is not None and self._before.hit(lambda: _letters(operations)):
+                    raise NoSpaceError  # so it is aborted, as on a full disk
                 transaction.commit()
                 self._meter.synced(len(operations))
+                if self._after is not None and self._after.hit(lambda: _letters(operations)):
+                    outcomes = [_lost(outcome) for outcome in outcomes]
         finally:
             transaction.abort()  # does nothing after a commit
         batch.remember_names()
@@ -106,6 +125,22 @@ class Writer:
             return answer
 
         return may_write
+
+
+def _letters(operations: Sequence[Operation]) -> Iterator[Letter]:
+    """Whom a transaction concerns."""
+    for operation in operations:
+        match operation:
+            case Append(conversation, _, records):
+                for record in records:
+                    yield Letter(conversation, record.idempotency_key)
+            case MarkRead(conversation) | ReadHead(conversation):
+                yield Letter(conversation, None)
+
+
+def _lost(outcome: Outcome) -> Outcome:
+    """Whoever has stored nothing may know it."""
+    return Lost() if isinstance(outcome, Appended | ReadMarked) else outcome
 
 
 def _failure(error: Exception) -> StorageError:

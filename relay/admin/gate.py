@@ -2,14 +2,15 @@
 
 too fast                            429: an answer takes time from the event loop
 not a health page, and no token     401
-a body                              413: nothing here takes one
+a body                              413, but where a page takes one of that size
 too many at once                    503
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from hmac import compare_digest
+from types import MappingProxyType
 from typing import Final
 
 import trio
@@ -28,12 +29,19 @@ _SCHEME: Final = b"bearer "
 class Gate:
     """Answers what is not let in; the rest reaches `app`."""
 
-    def __init__(self, app: ASGIApp, token: bytes, open_to_all: Collection[str]) -> None:
-        """`open_to_all` are the paths that need no token."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: bytes,
+        open_to_all: Collection[str],
+        takes_body: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    ) -> None:
+        """`open_to_all` are the paths that need no token; `takes_body`: method, path → bytes."""
         now = trio.current_time()
         self._app = app
         self._token = token
         self._open_to_all = frozenset(open_to_all)
+        self._takes_body = takes_body
         self._under_way = 0
         # Whoever has no token cannot use up the turns of those who have one.
         self._strangers = TokenBucket(PER_SECOND, BURST, now)
@@ -65,11 +73,20 @@ class Gate:
             return _refuse(429, "rate_limited", {"Retry-After": str(1 + int(wait))})
         if not has_token and scope["path"] not in self._open_to_all:
             return _refuse(401, "unauthenticated", {"WWW-Authenticate": "Bearer"})
-        if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+        if not self._fits(scope, headers):
             return _refuse(413, "too_large", {"Connection": "close"})
         if self._under_way >= AT_ONCE:
             return _refuse(503, "overloaded", {"Retry-After": "1"})
         return None
+
+    def _fits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether there is no body, or one that says how long it is, and is taken at that length.
+
+        The length is a number: what is none is refused before it comes here.
+        """
+        most = self._takes_body.get((scope["method"], scope["path"]), 0)
+        length = headers.get(b"content-length", b"0")
+        return b"transfer-encoding" not in headers and length.isdigit() and int(length[:20]) <= most
 
     def _is_good(self, authorization: bytes) -> bool:
         scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]

@@ -15,6 +15,7 @@ import trio
 from actors.failures import describe
 from actors.supervisor import ChildSpec, IntensityExceededError, supervise
 from actors.telemetry import Telemetry
+from relay.admin.failpoints import TAKES_BODY
 from relay.admin.gate import Gate
 from relay.admin.http_server import HttpServer
 from relay.admin.observed import Observed
@@ -112,7 +113,9 @@ class AdminListener:
     async def run(self) -> None:
         """Watch and serve until cancelled."""
         observed = self._observed
-        gate = Gate(Pages(observed, self._telemetry).application(), self._token, OPEN_TO_ALL)
+        gate = Gate(
+            Pages(observed, self._telemetry).application(), self._token, OPEN_TO_ALL, TAKES_BODY
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(observed.loop.run)
             nursery.start_soon(observed.store.run)

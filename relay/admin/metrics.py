@@ -52,6 +52,7 @@ class RelayCollector(Collector):
         yield from self._conversations()
         yield from self._storage()
         yield from self._process()
+        yield from self._laboratory()
 
     def _connections(self) -> Iterator[Metric]:
         observed = self._observed
@@ -141,6 +142,17 @@ class RelayCollector(Collector):
         for event, number in sorted(_by_event(observed.lines).items()):
             lines.add_metric([event], number)
         yield lines
+
+    def _laboratory(self) -> Iterator[Metric]:
+        lab = self._observed.lab
+        yield _gauge("ksmp_lab", "1 where faults can be ordered, else 0.", int(lab is not None))
+        if lab is not None:
+            hits = CounterMetricFamily(
+                "ksmp_failpoint_hits", "Faults that were ordered.", labels=["place", "action"]
+            )
+            for place, action, number in lab.hits:
+                hits.add_metric([place, action], number)
+            yield hits
 
 
 def render(observed: Observed) -> bytes:

@@ -1,4 +1,7 @@
-"""The parts of the relay that the admin listener looks at. It changes none but quarantines."""
+"""The parts of the relay that the admin listener looks at.
+
+It changes nothing but quarantines and what faults are ordered.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from actors.telemetry import Hashed
 from actors.traffic import Traffic
 from relay.admin.readiness import Readiness
 from relay.admin.watches import LoopWatch, StoreWatch
+from relay.lab.laboratory import Laboratory
 from relay.telemetry import LineKind
 from storage.commit_meter import CommitMeter
 
@@ -31,3 +35,6 @@ class Observed:
     handshakes: Callable[[], int]
     digest: Callable[[Hashed], str]
     """An identifier as the log shows it."""
+
+    lab: Laboratory | None = None
+    """Where faults are ordered; None in a relay that is no laboratory."""

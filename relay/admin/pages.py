@@ -6,6 +6,7 @@ GET  /metrics                      for Prometheus
 GET  /conversations/quarantined    which are left alone, by the hash that the log shows
 POST /conversations/{hash}/release let one live again
 GET  /dead-letters                 the latest letters that crashed a turn of their own
+     /failpoints                   see `relay.admin.failpoints`
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from starlette.routing import Route
 
 from actors.telemetry import Telemetry, hashed_conversation
 from ksmp.types import ConversationKey
+from relay.admin.failpoints import failpoint_routes
 from relay.admin.metrics import render
 from relay.admin.observed import Observed
 
@@ -47,6 +49,7 @@ class Pages:
                 Route("/conversations/quarantined", self.quarantined),
                 Route("/conversations/{digest}/release", self.release, methods=["POST"]),
                 Route("/dead-letters", self.dead_letters),
+                *failpoint_routes(self._observed.lab),
             ]
         )
 

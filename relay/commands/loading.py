@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from relay.config import Config, ConfigError, Overrides, Problem, load_config
@@ -15,6 +16,8 @@ def load(
     host: str | None = None,
     port: int | None = None,
     admin_port: int | None = None,
+    lab: bool | None = None,
+    failpoints: Path | None = None,
     check_files: bool = False,
 ) -> Config:
     """The configuration with these flags above all else.
@@ -24,7 +27,14 @@ def load(
     """
     try:
         return found(
-            file, data=data, host=host, port=port, admin_port=admin_port, check_files=check_files
+            file,
+            data=data,
+            host=host,
+            port=port,
+            admin_port=admin_port,
+            lab=lab,
+            failpoints=failpoints,
+            check_files=check_files,
         )
     except ConfigError as error:
         raise CommandError(
@@ -42,6 +52,8 @@ def found(
     host: str | None = None,
     port: int | None = None,
     admin_port: int | None = None,
+    lab: bool | None = None,
+    failpoints: Path | None = None,
     check_files: bool = False,
 ) -> Config:
     """The same for a program that goes on whatever is wrong.
@@ -49,21 +61,21 @@ def found(
     Raises:
         ConfigError: with every problem at once.
     """
-    config = load_config(file, _overrides(data, host, port, admin_port))
-    if check_files:
-        _check_files(config)
-    return config
-
-
-def _overrides(
-    data: Path | None, host: str | None, port: int | None, admin_port: int | None
-) -> Overrides:
     flags = (
         ("store", "path", data),
         ("server", "host", host),
         ("server", "port", port),
         ("admin", "port", admin_port),
+        ("lab", "enabled", lab),
+        ("lab", "failpoints", failpoints),
     )
+    config = load_config(file, _overrides(flags))
+    if check_files:
+        _check_files(config)
+    return config
+
+
+def _overrides(flags: Iterable[tuple[str, str, object]]) -> Overrides:
     given: dict[str, dict[str, object]] = {}
     for section, key, value in flags:
         if value is not None:

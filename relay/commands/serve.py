@@ -21,6 +21,8 @@ def serve(
     port: Annotated[int | None, Parameter(validator=_PORT)] = None,
     admin_port: Annotated[int | None, Parameter(validator=_PORT)] = None,
     ports_file: Path | None = None,
+    lab: Annotated[bool, Parameter(negative="")] = False,
+    failpoints: Path | None = None,
 ) -> int:
     """Run the relay. The first start makes the store and a signing key.
 
@@ -41,6 +43,10 @@ def serve(
         The port of the admin listener, on loopback; 0 takes a free one.
     ports_file
         Where to write the addresses as JSON, once connections are accepted.
+    lab
+        Make this relay a laboratory: whoever has the admin token can order faults.
+    failpoints
+        A file of faults to begin with, one order a line; with --lab.
     """
     hangup = Hangup()  # before what takes time: importing, and reading files
     import trio
@@ -48,8 +54,19 @@ def serve(
     from relay.app import serve as run_relay
     from relay.commands.loading import found, load
 
-    loaded = load(config, data=data, host=host, port=port, admin_port=admin_port, check_files=True)
-    again = partial(
-        found, config, data=data, host=host, port=port, admin_port=admin_port, check_files=True
+    finding = (load, found)  # the same, told at once or in the words of a reload
+    first, again = (
+        partial(
+            find,
+            config,
+            data=data,
+            host=host,
+            port=port,
+            admin_port=admin_port,
+            lab=lab or None,  # without the flag, what the environment or the file says
+            failpoints=failpoints,
+            check_files=True,
+        )
+        for find in finding
     )
-    return trio.run(run_relay, loaded, again, hangup, ports_file)
+    return trio.run(run_relay, first(), again, hangup, ports_file)

@@ -56,6 +56,9 @@ class FakeReader:
     def deliver(self) -> None:
         self.deliveries += 1
 
+    def fail(self, bug: BaseException) -> None:
+        raise bug
+
     def offer(self, places: Sequence[InboxPlace], records: Sequence[NewRecord]) -> bool:
         assert len(places) == len(records)
         self.offers += len(places)

@@ -115,6 +115,9 @@ class Client:
     def deliver(self) -> None:
         """Everything has arrived already."""
 
+    def fail(self, bug: BaseException) -> None:
+        raise bug
+
     def to(self, letter: Letter) -> list[ServerEvent]:
         return [answer for asked, answer in self.answers if asked is letter]
 
