@@ -205,6 +205,10 @@ class _Crashing:
     def deliver(self) -> None:
         """There is no line to write to."""
 
+    def fail(self, bug: BaseException) -> None:
+        """Nothing is done for it that could fail."""
+        _fail(bug)
+
 
 class _Silence:
     """`actors.telemetry.Telemetry` for whoever measures something else."""
