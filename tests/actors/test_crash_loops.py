@@ -25,6 +25,7 @@ from tests.actors.world import (
     envelope,
     numbers,
     send_letter,
+    until_one_has_failed,
 )
 
 VICTIMS = 1_000
@@ -183,8 +184,7 @@ async def test_a_drain_waits_for_a_conversation_that_crashes_on_and_on_until_its
         transport = FakeTransport()
         alice = await world.connect(nursery, transport=transport)
         transport.arrive(*map(alice.codec.encode, offered))
-        while not world.telemetry.count("actor.failed"):
-            await trio.lowlevel.checkpoint()
+        await until_one_has_failed(world)
         began = trio.current_time()
         await alice.connection.drain(1_000)
         seconds = trio.current_time() - began

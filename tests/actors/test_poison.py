@@ -17,7 +17,15 @@ from ksmp.types import ServerSeq, TimeMs
 from storage.log import Append, ConversationHead
 from tests.actors.memory_log import MemoryLog
 from tests.actors.saboteur import Planted
-from tests.actors.world import KEY, Client, World, all_answered, numbers, send_letter
+from tests.actors.world import (
+    KEY,
+    Client,
+    World,
+    all_answered,
+    numbers,
+    send_letter,
+    until_one_has_failed,
+)
 
 POISON = b"poison"
 
@@ -226,8 +234,7 @@ async def test_what_a_crash_left_is_numbered_in_its_order_and_before_what_waits(
         world.route(*in_hand)
         await wait_all_tasks_blocked()  # the head is being read
         world.log.release()
-        while not world.telemetry.count("actor.failed"):
-            await trio.lowlevel.checkpoint()
+        await until_one_has_failed(world)
         world.route(*waiting)
         await all_answered([*in_hand, *waiting])
         nursery.cancel_scope.cancel()

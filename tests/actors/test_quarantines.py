@@ -206,7 +206,7 @@ async def test_a_conversation_that_waits_for_its_restart_is_not_passivated(
 
 
 @pytest.mark.rule("S27")
-async def test_so_many_quarantines_are_remembered_and_the_oldest_goes_free(
+async def test_so_many_quarantines_are_remembered_and_the_oldest_goes_free(  # noqa: ASYNC124
     autojump_clock: MockClock,
 ) -> None:
     table = Quarantines()
