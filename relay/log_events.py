@@ -123,4 +123,5 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "bug": _FAILURE | {"where": _CODE},
     "library.warned": {"library": _CODE, "severity": _CODE, "at": _PLACE, "error": _CODE},
     "log.lost": {"lines": _NUMBER},
+    "log.thinned": {"code": _CODE, "lines": _NUMBER},
 }

@@ -23,8 +23,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from actors.dead_letters import DEAD_LETTERS
 from actors.delivery import PAGE_BYTES, READ_STATES_PER_PAGE
 from actors.mailbox import BATCH_BYTES
+from actors.quarantines import MOST_QUARANTINES
 from actors.router import most_live
 from relay.admin.gate import AT_ONCE
 from relay.admin.http_server import CONNECTIONS
@@ -75,6 +77,9 @@ ENGINE_DIRTY_BYTES: Final = 512 * MIB
 
 CONVERSATION_BYTES: Final = 12 * KIB
 """A conversation's task and its empty mailbox."""
+
+FAILURE_BYTES: Final = 1 * KIB
+"""What is remembered of a conversation in quarantine, or of a dead letter: mostly three names."""
 
 NAME_BYTES: Final = 640
 """One remembered name of a user or a conversation, with its number."""
@@ -136,6 +141,7 @@ def _parts(config: Config) -> Iterator[Part]:
     yield Part("sends under way", _letters(limits), LETTER_BYTES)
     yield Part("commit", 1, _commit_bytes(limits))
     yield Part("conversations", most_live(limits.live_conversations), CONVERSATION_BYTES)
+    yield Part("remembered failures", MOST_QUARANTINES + DEAD_LETTERS, FAILURE_BYTES)
     yield Part("recent records", 1, limits.recent_records_bytes * 9 // 8)
     yield Part("remembered names", 2 * REMEMBERED_NAMES, NAME_BYTES)
     if config.admin.enabled:

@@ -117,6 +117,7 @@ def plain_lines(written: str) -> list[str]:
 
 
 @pytest.mark.promises("I1", "I4", "I5", "I11", "I12")
+@pytest.mark.rule("S38", "S39", "S40")
 async def test_failed_sync_ends_the_process_and_acks_nothing(start: StartRelay) -> None:
     own = start()
     kept = [envelope("alice", "bob", conversationId=TALK) for _ in range(5)]

@@ -37,6 +37,7 @@ def test_a_port_that_is_configured_and_taken_ends_the_start(taken: int) -> None:
     assert refused.value.exit_code == ExitCode.CANNOT_BIND
 
 
+@pytest.mark.rule("S36")
 async def test_a_listener_that_fails_on_and_on_pauses_and_never_raises(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

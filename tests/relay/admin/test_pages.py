@@ -84,6 +84,7 @@ async def quarantine(world: World, names: list[str]) -> None:
     await all_answered(list(letters))
 
 
+@pytest.mark.rule("S26")
 @pytest.mark.usefixtures("broken")
 async def test_what_is_quarantined_is_listed_and_released_by_its_hash_alone(
     autojump_clock: MockClock, stage: Stage
@@ -131,6 +132,7 @@ async def test_of_very_many_quarantines_some_are_listed_and_each_can_be_released
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.rule("S16")
 async def test_dead_letters_are_shown_the_newest_first_and_without_names(stage: Stage) -> None:
     world, pages, _ = stage
     for number in (1, 2):
