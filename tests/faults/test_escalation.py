@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import pytest
 import trio
 
-from tests.wire.connecting import Clients
-from tests.wire.credentials import Issuer
+from tests.wire.connecting import Clients, StartRelay
 from tests.wire.log_lines import lines
 from tests.wire.messages import envelope, send
-from tests.wire.relay_process import PROGRAM, RelayProcess
+from tests.wire.relay_process import PROGRAM
 
 pytestmark = [pytest.mark.trio, pytest.mark.timeout(120)]
 
@@ -62,25 +59,21 @@ class Sabotage:
 
 
 @pytest.fixture
-def sabotage(
-    request: pytest.FixtureRequest, issuer: Issuer, key_set: Path, tmp_path: Path
-) -> Iterator[Sabotage]:
+def sabotage(request: pytest.FixtureRequest, start: StartRelay, tmp_path: Path) -> Sabotage:
     """For the kind of part that the test is run for."""
     module, name = PARTS[request.param]
     trigger = tmp_path / "strike"
     program = SABOTAGED.format(module=module, name=name, trigger=str(trigger))
-    settings = {"KSMP_AUTH__JWKS_FILE": str(key_set)}
-    with ExitStack() as stack:
-        relay = RelayProcess(tmp_path, settings, program=(sys.executable, "-c", program))
-        yield Sabotage(request.param, Clients(issuer, stack.enter_context(relay)), trigger)
+    return Sabotage(request.param, start(program=(sys.executable, "-c", program)), trigger)
 
 
 @pytest.mark.rule("S35")
+@pytest.mark.promises("I1", "I5", "I6", "I11", "I12")
 @pytest.mark.parametrize(
     "sabotage", ["alarms", "router", "revocations", "reloader", "listener"], indirect=True
 )
 async def test_a_part_that_fails_for_the_sixth_time_ends_the_process_and_loses_no_ack(
-    sabotage: Sabotage,
+    start: StartRelay, sabotage: Sabotage
 ) -> None:
     own = sabotage.clients
     offered = [envelope("alice", "bob", conversationId="talk") for _ in range(20)]
@@ -95,17 +88,19 @@ async def test_a_part_that_fails_for_the_sixth_time_ends_the_process_and_loses_n
     assert b"ksmp-relay failed, by a fault of its own" in said
     assert b"Traceback" not in said
 
-    if sabotage.kind == "router":
-        own.relay.program = PROGRAM
-        await trio.to_thread.run_sync(own.relay.start)
-        async with own.connect("alice") as alice:
-            await alice.tell(*map(send, offered))
-            assert [(await alice.answer_about(one)).raw for one in offered] == acks
+    own.relay.program = PROGRAM
+    await trio.to_thread.run_sync(own.relay.start)
+    async with own.connect("alice") as alice:
+        await alice.tell(*map(send, offered))
+        assert [(await alice.answer_about(one)).raw for one in offered] == acks
 
 
 @pytest.mark.rule("S36")
+@pytest.mark.promises("I1", "I12")
 @pytest.mark.parametrize("sabotage", ["admin"], indirect=True)
-async def test_an_admin_listener_that_fails_on_and_on_ends_nothing(sabotage: Sabotage) -> None:
+async def test_an_admin_listener_that_fails_on_and_on_ends_nothing(
+    start: StartRelay, sabotage: Sabotage
+) -> None:
     own = sabotage.clients
     async with own.connect("alice") as alice:
         sabotage.strike()
@@ -115,3 +110,4 @@ async def test_an_admin_listener_that_fails_on_and_on_ends_nothing(sabotage: Sab
         await alice.send(envelope("alice", "bob"))
     assert [line["kind"] for line in lines(own.relay, "actor.failed")] == ["admin"] * 6
     assert await trio.to_thread.run_sync(own.relay.terminate) == 0
+    own.relay.program = PROGRAM

@@ -58,7 +58,7 @@ class RelayProcess:
         self.admin_address: tuple[str, int] | None = None
         self._settings = dict(settings or {})
         self._options = tuple(options)
-        self._program = tuple(program)
+        self.program = tuple(program)
         self._ports_file = directory / "ports.json"
         self._stdout = directory / "stdout"
         self._stderr = directory / "stderr"
@@ -105,7 +105,7 @@ class RelayProcess:
         arguments = (*self._data_arguments(), *ports, *self._options)
         with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*self._program, "serve", *arguments],
+                [*self.program, "serve", *arguments],
                 cwd=REPOSITORY,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
