@@ -30,7 +30,6 @@ BOB: Final = "canary-bob-41aa"
 TEXT: Final = b"canary-sealed-7c07"
 POISON: Final = "canary-poison"
 CANARIES: Final = (TALK.encode(), ALICE.encode(), BOB.encode(), TEXT, POISON.encode())
-EXERCISED: Final = pytest.mark.promises(*(f"I{number}" for number in (1, 2, 3, 4, 6, 7, 8, 9, 12)))
 ROUND: Final = 12
 """Sends at once: more than are rejected before a quarantine."""
 
