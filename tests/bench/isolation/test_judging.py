@@ -56,7 +56,7 @@ def test_the_figures_are_those_by_which_the_checker_judges(
     assert seen.baseline_p99_ms == pytest.approx(2.0)
     assert seen.allowed_p99_ms == pytest.approx(12.0)
     assert seen.allowed_worst_ms == pytest.approx(252.0)
-    is_within = seen.fault_p99_ms is not None and seen.fault_p99_ms <= seen.allowed_p99_ms
+    is_within = seen.fault_p99_ms is not None and seen.fault_p99_ms <= 12.0
     assert is_within == (verdict == "ok")
 
 
@@ -152,7 +152,7 @@ def bystanders(samples: int) -> Bystanders:
 
 def report_with(tmp_path: Path, **verdicts: str) -> Report:
     """The report on a good history, with these words instead."""
-    report = judge(load(bystanders_acked_after(tmp_path / "history", 0.002, 0.002).write()))
+    report = judge(load(bystanders_acked_after(tmp_path / "good", 0.002, 0.002).write()))
     changed = tuple(
         structs.replace(one, verdict=verdicts.get(one.invariant, one.verdict))
         for one in report.verdicts
@@ -188,6 +188,22 @@ def test_it_is_not_isolated_where_the_checker_says_so(tmp_path: Path) -> None:
     report = report_with(tmp_path, I17="violated")
 
     assert conclude(EXPERIMENT, bystanders(20_000), report) == "not isolated"
+
+
+@pytest.mark.parametrize("invariant", ["none", "I3"])
+def test_an_isolated_fault_is_not_good_where_another_promise_was_broken(
+    tmp_path: Path, invariant: str
+) -> None:
+    paper = Paper(tmp_path / "history")
+    for number in range(ENOUGH):
+        paper.send(1, number / 1_001, acked_after_s=0.002)
+        paper.send(1, 10.0 + number / 1_001, acked_after_s=0.002)
+    story = load(paper.write())
+    report = report_with(tmp_path, **{invariant: "violated"})
+    found = findings_of(EXPERIMENT, story, timeline_of_story(story, []), report, COSTS)
+
+    assert found.bystanders.samples == ENOUGH
+    assert (found.conclusion, found.ok) == ("isolated", invariant == "none")
 
 
 @pytest.mark.parametrize(("invariant", "ok"), [("none", True), ("I17", True), ("I3", False)])
