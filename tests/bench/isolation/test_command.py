@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench.checker.loading import load
 from bench.checker.reading import opened
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Findings
-from bench.isolation.measuring import timeline_of
+from bench.isolation.measuring import timeline_of, windows_of
 from bench.isolation.timeline import Moment
 from relay.exits import ExitCode
 from tests.wire.relay_process import PROGRAM, REPOSITORY
@@ -81,7 +82,10 @@ def test_stuck_readers_are_cut_off_and_come_back_to_everything(tmp_path: Path) -
     found = findings_of("stuck-reader", out)
     moments = msgspec.json.decode((out / "moments.json").read_bytes(), type=list[Moment])
     timeline = timeline_of(out / "history", moments)
+    baseline, struck = windows_of(load(out / "history"))
 
+    assert len(struck.victims) == 2
+    assert baseline.victims == struck.victims  # the others are compared with themselves
     assert [one.what for one in moments].count("cut off") >= 2
     assert all(timeline.phases["fault"].began_s <= one.at_s for one in moments)
     assert len(timeline.bystanders.ack_ms) == len(timeline.bystanders.delivery_ms) > 100

@@ -143,6 +143,7 @@ def test_a_refusal_with_a_hint_is_followed_by_the_same_send_again(tmp_path: Path
         async def act(ann: Person, _bob: Person) -> None:
             for _ in range(4):
                 ann.send(monotonic_ns())
+            await asyncio.sleep(0)
 
         story = told(relay, tmp_path / "history", act)
 
