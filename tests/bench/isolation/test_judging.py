@@ -34,8 +34,11 @@ def bystanders_acked_after(path: Path, calm_s: float, struck_s: float | None) ->
     for number in range(100):
         paper.send(1, 0.05 * number, acked_after_s=calm_s)
     for number in range(200):
-        after_s = struck_s if number % 67 == 0 else calm_s
-        paper.send(1, 10.0 + 0.04 * number, acked_after_s=after_s)
+        if number % 67:
+            paper.send(1, 10.0 + 0.04 * number, acked_after_s=calm_s)
+        else:  # and most of the time it could not even go out
+            late_s = 0.01 if struck_s is None else struck_s - 0.001
+            paper.send(1, 10.0 + 0.04 * number, late_s=late_s, acked_after_s=struck_s)
     return paper
 
 
