@@ -31,6 +31,7 @@ import trio
 from actors.alarms import Alarms
 from actors.failures import describe
 from actors.inboxes import Inboxes
+from actors.limits import Limits
 from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
 from actors.surroundings import Surroundings
@@ -61,6 +62,7 @@ from relay.transport.opening import opening
 from storage.commit_meter import CommitMeter
 from storage.environment import Environment, open_environment
 from storage.errors import StorageError, StoreCorruptError, StoreFailedError
+from storage.failpoints import Failpoints
 from storage.keys import FORMAT_VERSION
 from storage.lmdb_log import LmdbLog
 
@@ -147,27 +149,11 @@ class Relay:
         )
         self._inboxes = Inboxes(self._log, limits, failpoints)
         self._alarms = Alarms()
+        clock, jitter = system.wall_clock, system.jitter
         self._router = Router(
-            self._log,
-            self._inboxes,
-            limits,
-            system.wall_clock,
-            system.jitter,
-            telemetry,
-            failpoints=failpoints,
+            self._log, self._inboxes, limits, clock, jitter, telemetry, failpoints=failpoints
         )
-        surroundings = Surroundings(
-            self._log,
-            self._router,
-            self._inboxes,
-            self._alarms,
-            limits,
-            telemetry,
-            system.wall_clock,
-            system.jitter,
-            lambda token: self._server.identify(token),  # noqa: PLW0108 - as above
-            failpoints=failpoints,
-        )
+        surroundings = self._surroundings(limits, failpoints)
         self._server = Server(
             surroundings,
             self._authenticator(),
@@ -180,6 +166,20 @@ class Relay:
             min_free_bytes=config.limits.min_free_bytes,
         )
         self._observed = self._observe(meter, surroundings.traffic, telemetry, digests)
+
+    def _surroundings(self, limits: Limits, failpoints: Failpoints | None) -> Surroundings:
+        return Surroundings(
+            self._log,
+            self._router,
+            self._inboxes,
+            self._alarms,
+            limits,
+            self._telemetry,
+            system.wall_clock,
+            system.jitter,
+            lambda token: self._server.identify(token),  # noqa: PLW0108 - made after this
+            failpoints=failpoints,
+        )
 
     def _observe(
         self,

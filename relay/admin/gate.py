@@ -22,6 +22,7 @@ from actors.rates import TokenBucket
 AT_ONCE: Final = 4
 PER_SECOND: Final = 20.0
 BURST: Final = 40.0
+LONGEST_LENGTH: Final = 20  # digits of a Content-Length
 
 _SCHEME: Final = b"bearer "
 
@@ -80,13 +81,11 @@ class Gate:
         return None
 
     def _fits(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether there is no body, or one that says how long it is, and is taken at that length.
-
-        The length is a number: what is none is refused before it comes here.
-        """
+        """Whether there is no body, or one whose length is said, and taken."""
         most = self._takes_body.get((scope["method"], scope["path"]), 0)
         length = headers.get(b"content-length", b"0")
-        return b"transfer-encoding" not in headers and length.isdigit() and int(length[:20]) <= most
+        is_number = length.isdigit() and len(length) < LONGEST_LENGTH
+        return b"transfer-encoding" not in headers and is_number and int(length) <= most
 
     def _is_good(self, authorization: bytes) -> bool:
         scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]

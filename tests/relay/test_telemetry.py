@@ -412,6 +412,7 @@ SAMPLES: Final[dict[str, Field]] = {
     "connection": hashed("connection", "a"),
     "actor": hashed("conversation", "a"),
     "kind": "conversation",
+    "action": "drop",
     "event.received kind": "ksmpv3.ack.read",
     "letter.dead kind": "SendLetter",
     "code": "rate_limited",

@@ -117,3 +117,30 @@ async def test_a_websocket_is_closed_and_not_let_in() -> None:
     await gate(inside)({"type": "websocket", "path": "/open"}, trio.sleep_forever, send)
 
     assert (sent, inside.asked) == ([{"type": "websocket.close"}], 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "/takes", {"content_length": "100"}, 200),
+        ("POST", "/takes", {"content_length": "101"}, 413),
+        ("POST", "/takes", {"content_length": "1" * 30}, 413),
+        ("POST", "/takes", {"content_length": "0" * 20 + "999"}, 413),
+        ("POST", "/takes", {"content_length": "-1"}, 413),
+        ("POST", "/takes", {"content_length": ""}, 413),
+        ("POST", "/takes", {"transfer_encoding": "chunked"}, 413),
+        ("POST", "/takes", {"transfer_encoding": "chunked", "content_length": "1"}, 413),
+        ("DELETE", "/takes", {"content_length": "1"}, 413),
+        ("POST", "/other", {"content_length": "1"}, 413),
+        ("POST", "/other", {"content_length": "0"}, 200),
+    ],
+)
+async def test_a_body_is_let_in_where_a_page_takes_one_of_a_length_that_is_said(
+    method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    inside = Inside()
+    takes = Gate(inside, TOKEN, [], {("POST", "/takes"): 100})
+    answer = await ask(takes, path, method=method, authorization=BEARER, **headers)
+
+    assert (answer.status, inside.asked) == (status, int(status == 200))
+    assert (await ask(takes, "/takes", method="POST", content_length="1")).status == 401

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.traffic import Traffic
+from relay import system
 from relay.admin.metrics import render
 from relay.admin.observed import Observed
 from relay.admin.readiness import Readiness
 from relay.admin.watches import LoopWatch, StoreWatch
+from relay.lab.laboratory import Laboratory
 from relay.telemetry import LineKind
 from storage.commit_meter import CommitMeter
+from storage.fault_orders import Action, Place
 from storage.usage import StoreUsage
 from tests.actors.world import World
+from tests.recording_telemetry import RecordingTelemetry
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "operations.md"
 
@@ -27,7 +32,7 @@ async def nothing() -> None:  # noqa: ASYNC124
 
 
 @pytest.fixture
-def observed() -> Observed:
+async def observed() -> Observed:  # noqa: ASYNC124
     meter = CommitMeter()
     store = StoreWatch(nothing)
     store.usage = StoreUsage(
@@ -44,6 +49,7 @@ def observed() -> Observed:
         connections=lambda: 7,
         handshakes=lambda: 2,
         digest=lambda _: "hash",
+        lab=Laboratory((), RecordingTelemetry(), lambda _: "hash", system),
     )
 
 
@@ -84,6 +90,21 @@ async def test_numbers_are_those_of_their_owners_at_the_moment_of_the_scrape(  #
     assert now["ksmp_loop_lag_seconds_sum"] == 0.3
     assert (now["ksmp_store_bytes"], now["ksmp_disk_free_bytes"]) == (3, 1_000)
     assert now["ksmp_ready"] == 0  # it is still starting
+
+
+async def test_only_a_laboratory_counts_faults_by_place_and_action(  # noqa: ASYNC124
+    observed: Observed,
+) -> None:
+    assert observed.lab is not None
+    observed.lab.failpoints.at[Place.ROUTE].hits[Action.DROP] = 3
+    now = samples(observed)
+
+    assert now["ksmp_lab"] == 1
+    assert now["ksmp_failpoint_hits_total drop route"] == 3
+    assert sum(name.startswith("ksmp_failpoint_hits_total") for name in now) == 40
+    elsewhere = samples(replace(observed, lab=None))
+    assert elsewhere["ksmp_lab"] == 0
+    assert not any("failpoint" in name for name in elsewhere)
 
 
 async def test_the_documentation_has_every_metric_and_no_other(observed: Observed) -> None:  # noqa: ASYNC124
