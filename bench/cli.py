@@ -17,6 +17,7 @@ from rich.table import Table
 from bench.checker.check import Report
 from bench.checker.printing import excerpt_lines
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
+from bench.isolation.command import isolation
 from bench.ordering import OrderingReport, Shape, measure_own_relay, measure_relay_at
 from bench.relay_of_its_own import LIFTED, StartError
 from bench.run import GENERATOR_BOUND, RunError
@@ -25,6 +26,7 @@ from relay.exits import CommandError, ExitCode
 _POSITIVE: Final = validators.Number(gte=1)
 
 app = App(name="bench", help="Measure a relay, and check what it promises while it is loaded.")
+app.command(isolation)
 
 
 @app.command

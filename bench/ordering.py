@@ -134,11 +134,12 @@ def _plan(shape: Shape, url: str, tokens: Sequence[str], history: Path | None = 
         shape.seconds,
         shape.warm_up_seconds,
         history="" if history is None else str(history),
-        relay=_version(),
+        relay=relay_version(),
     )
 
 
-def _version() -> str:
+def relay_version() -> str:
+    """The version of the relay that is measured."""
     try:
         return metadata.version("ksmp-relay")
     except metadata.PackageNotFoundError:

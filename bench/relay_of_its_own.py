@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,11 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+from msgspec import Struct
+
 from bench.run import PACKAGES
-from ksmp.types import UserId
+from ksmp.types import DeviceId, UserId
 
 PROGRAM: Final = (sys.executable, "-c", "from relay.cli import main; main()")
 DATA: Final = "data"
+ADMIN_TOKEN: Final = "admin-token"  # noqa: S105 - the name of its file
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.02
@@ -36,42 +39,68 @@ class StartError(Exception):
     """A server did not start; the message says what it printed last."""
 
 
+class Admin(NamedTuple):
+    """Where a relay listens for its operator, and the token that lets one in."""
+
+    host: str
+    port: int
+    token: str
+
+
 class OwnRelay(NamedTuple):
     """Where it listens, which process it is, and a token for each user asked for."""
 
     url: str
     pid: int
     tokens: Sequence[str]
+    admin: Admin
+    data: Path
 
 
 @contextmanager
 def relay_of_its_own(
-    users: Sequence[str], settings: Mapping[str, str] | None = None
+    users: Sequence[str],
+    settings: Mapping[str, str] | None = None,
+    *,
+    flags: Sequence[str] = (),
+    log: Path | None = None,
 ) -> Iterator[OwnRelay]:
     """A relay that runs until the block ends; then its store is removed.
 
-    `settings` are environment variables, and win over what is `LIFTED`.
+    `settings` are environment variables, and win over what is `LIFTED`; `flags` are more words for
+    `serve`. What it logs goes to the file `log`, as JSON lines, and is kept.
 
     Raises:
         StartError: it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="ksmp-bench-") as name:
         directory = Path(name)
-        with _serving(directory, {**LIFTED, **(settings or {})}) as process:
-            url = _await_url(directory, process)
-            yield OwnRelay(url, process.pid, _tokens(directory / DATA, users))
+        log = directory / "log" if log is None else log
+        with _serving(directory, {**LIFTED, **(settings or {})}, flags, log) as process:
+            ports = _await_ports(directory, process, log)
+            data = directory / DATA
+            listening, admin = ports["relay"], ports["admin"]
+            yield OwnRelay(
+                f"ws://{listening.host}:{listening.port}/ksmp/v3",
+                process.pid,
+                tokens_of(data, users),
+                Admin(admin.host, admin.port, (data / ADMIN_TOKEN).read_text().strip()),
+                data,
+            )
 
 
 @contextmanager
-def _serving(directory: Path, settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    with (directory / "output").open("wb") as output:
+def _serving(
+    directory: Path, settings: Mapping[str, str], flags: Sequence[str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    with (directory / "output").open("wb") as output, log.open("wb") as log_output:
         process = subprocess.Popen(
-            [*PROGRAM, "serve", "--data", str(directory / DATA), *_address(directory)],
+            [*PROGRAM, "serve", "--data", str(directory / DATA), *_address(directory), *flags],
             cwd=PACKAGES,
             env=_environment() | dict(settings),
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=log_output,
         )
     try:
         yield process
@@ -89,21 +118,35 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _await_url(directory: Path, process: subprocess.Popen[bytes]) -> str:
+class _Listening(Struct):
+    """An entry of the ports file."""
+
+    host: str
+    port: int
+
+
+def _await_ports(
+    directory: Path, process: subprocess.Popen[bytes], log: Path
+) -> dict[str, _Listening]:
     ports_file = directory / "ports.json"
     deadline = time.monotonic() + START_SECONDS
     while not ports_file.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            printed = (directory / "output").read_text(errors="replace").strip().splitlines()
-            raise StartError(f"the relay did not start: {printed[-1] if printed else 'silence'}")
+            lines = [
+                line
+                for output in (directory / "output", log)
+                for line in output.read_text(errors="replace").strip().splitlines()
+            ]
+            raise StartError(f"the relay did not start: {lines[-1] if lines else 'silence'}")
         time.sleep(POLL_SECONDS)
-    listening = json.loads(ports_file.read_bytes())["relay"]
-    return f"ws://{listening['host']}:{listening['port']}/ksmp/v3"
+    return msgspec.json.decode(ports_file.read_bytes(), type=dict[str, _Listening])
 
 
-def _tokens(data: Path, users: Sequence[str]) -> Sequence[str]:
-    """A token for each user, signed with the key that the relay made when it started."""
-    from relay.auth import DEFAULT_DEVICE
+def tokens_of(data: Path, users: Sequence[str], device: str = "default") -> Sequence[str]:
+    """A token for this device of each user, signed with the key that the relay made at its start.
+
+    `data` is the data directory of a relay that runs.
+    """
     from relay.config import AuthConfig
     from relay.keys import issue_token, load_or_create_signing_key
 
@@ -113,7 +156,7 @@ def _tokens(data: Path, users: Sequence[str]) -> Sequence[str]:
         issue_token(
             key,
             user=UserId(user),
-            device=DEFAULT_DEVICE,
+            device=DeviceId(device),
             audience=audience,
             issuer=None,
             issued_at=issued_at,

@@ -50,7 +50,7 @@ def run_generator(module: str, plan: Plan, server_pid: int | None, title: str) -
     Raises:
         RunError: the generator could not measure.
     """
-    cpu = _ServerCpu(server_pid)
+    cpu = ServerCpu(server_pid)
     with generator(module, plan) as lines, progress_bar(title) as show:
         for line in lines:
             match plans.decode_report(line):
@@ -112,7 +112,7 @@ def judging_bar() -> Iterator[Callable[[float], None]]:
         yield lambda share: show(plans.Progress("judging what was seen", share, 1.0))
 
 
-class _ServerCpu:
+class ServerCpu:
     """The share of a core that all threads of a process took; None where nobody can tell."""
 
     def __init__(self, pid: int | None) -> None:
@@ -121,9 +121,11 @@ class _ServerCpu:
         self.share: float | None = None
 
     def begin(self) -> None:
+        """From now on it counts."""
         self._began, self._cpu = time.monotonic(), self._seconds() or 0.0
 
     def end(self) -> None:
+        """Up to now it has counted."""
         seconds = self._seconds()
         if seconds is not None:
             self.share = round((seconds - self._cpu) / (time.monotonic() - self._began), 3)

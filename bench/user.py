@@ -144,7 +144,7 @@ class User(WSListener):
         if kind is WSMsgType.BINARY or kind is WSMsgType.CONTINUATION:
             self._take(frame.get_payload_as_bytes(), frame.fin)
         elif kind is WSMsgType.CLOSE:
-            self._take_close(_code(frame))
+            self._take_close(close_code(frame))
         if frame.last_in_buffer:
             self._witness.read_is_over(self._connection)
             self._flush()
@@ -306,7 +306,7 @@ def subject(token: str) -> UserId:
         raise LoadError("a line of the tokens file is not a token") from None
 
 
-def _code(frame: WSFrame) -> int:
+def close_code(frame: WSFrame) -> int:
     """The code of a close frame, 1005 where it has none."""
     payload = frame.get_payload_as_bytes()
     return int.from_bytes(payload[:2], "big") if len(payload) >= 2 else _NO_STATUS

@@ -55,7 +55,7 @@ def build(story: Story) -> Index:
         _stored(story, finals),
         _begun_at(story),
         _seq(story, log),
-        _acked_at(story),
+        acked_at_of(story),
     )
 
 
@@ -120,7 +120,8 @@ def _seq(story: Story, log: list[dict[int, int]]) -> array[int]:
     return seqs
 
 
-def _acked_at(story: Story) -> array[int]:
+def acked_at_of(story: Story) -> array[int]:
+    """Offer → its first ack (−1: none)."""
     attempts = story.attempts
     acked = array("q", [-1]) * len(story.offers.conversation)
     for offer, outcome, at in zip(

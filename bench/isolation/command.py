@@ -1,0 +1,163 @@
+"""`ksmp-relay bench isolation`."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from cyclopts import Parameter, validators
+
+from bench.isolation.experiment import DEFAULT_SIZE, DEFAULT_SLOWER_MS, Experiment
+from bench.isolation.findings import FaultName, Findings
+from bench.relay_of_its_own import StartError
+from bench.run import RunError
+from relay.exits import CommandError, ExitCode
+
+RESULT_SECONDS: Final = 60.0
+"""A shorter experiment has no result."""
+
+QUICK_SECONDS: Final = 6.0
+CONVERSATIONS: Final = 200
+VICTIM_OF: Final = 40
+"""One conversation of so many is a victim, where nobody says how many are."""
+
+_POSITIVE: Final = validators.Number(gte=1)
+
+
+def isolation(
+    *,
+    fault: FaultName,
+    out: Path,
+    conversations: Annotated[int, Parameter(validator=validators.Number(gte=2, lte=5_000))] = (
+        CONVERSATIONS
+    ),
+    victims: Annotated[int | None, Parameter(validator=_POSITIVE)] = None,
+    seconds: Annotated[
+        float | None, Parameter(validator=validators.Number(gte=3, lte=3_600))
+    ] = None,
+    rate: Annotated[
+        float | None, Parameter(validator=validators.Number(gte=1, lte=1_000_000))
+    ] = None,
+    seed: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lt=2**53))] = None,
+    size: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=65_536))] = DEFAULT_SIZE,
+    slower_ms: Annotated[
+        int, Parameter(validator=validators.Number(gte=1, lte=10_000))
+    ] = DEFAULT_SLOWER_MS,
+    quick: bool = False,
+    json: bool = False,
+) -> int:
+    """Let a fault strike some conversations, and measure what the others notice of it.
+
+    It starts a relay of its own on an empty store. Both sides of every conversation send at random
+    times, decided by the seed; a latency counts from when a send was meant to be sent. Two fifths
+    of the time nothing is wrong, two fifths the fault is on, one fifth is for recovery. Everything
+    is recorded and judged.
+
+    The faults: crash-loop (the victims' actors crash at every send), poison (at one send in ten),
+    flood (the victims' users also send as fast as they can, from further devices), stuck-reader
+    (one side of each victim stops reading, again and again), slow-sync (every commit takes longer;
+    the disk is everybody's, so there are no victims), slow-loop (now and then a victim's record
+    holds up the event loop, which is everybody's, too).
+
+    Exits with 0 when the others were acked about as fast as before and no promise was broken, else
+    with 1. A quick run has no result: it exits with 1 only when another promise was broken.
+
+    Parameters
+    ----------
+    fault
+        What goes wrong.
+    out
+        A directory, new or empty, for all that is left of the experiment: the report with its
+        plots, the figures, the history, the configuration and the machine.
+    conversations
+        How many; each of two users with a connection each.
+    victims
+        How many of them are struck; one in 40 where this is not given.
+    seconds
+        Of all phases together: 60 or more for a result.
+    rate
+        Sends per second of all together. Not given: half of what the relay can do, measured first.
+    seed
+        Decides when who sends, and who the victims are. Not given: any; the result tells which.
+    size
+        Bytes of ciphertext in each message.
+    slower_ms
+        How long slow-sync holds up each commit, or slow-loop the event loop.
+    quick
+        Try it out, in 6 seconds or as many as --seconds says.
+    json
+        Print the findings as JSON on standard output instead of a table.
+    """
+    experiment = Experiment(
+        fault=fault,
+        conversations=conversations,
+        victims=_victims(conversations, victims),
+        seconds=_seconds(seconds, quick=quick),
+        rate_per_s=rate,
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        quick=quick,
+        size=size,
+        slower_ms=slower_ms,
+    )
+    _require_room(out)
+    findings = _run(experiment, out)
+    if json:
+        sys.stdout.buffer.write(msgspec.json.encode(findings) + b"\n")
+    else:
+        from bench.isolation.table import print_findings
+
+        print_findings(findings, out)
+    return ExitCode.OK if findings.ok else ExitCode.FAILED
+
+
+def _run(experiment: Experiment, out: Path) -> Findings:
+    from bench.isolation.run import run
+
+    try:
+        return run(experiment, out)
+    except (StartError, RunError) as error:
+        raise CommandError(
+            ExitCode.FAILED, "There is no measurement", str(error), "Nothing was judged."
+        ) from None
+
+
+def _victims(conversations: int, victims: int | None) -> int:
+    if victims is None:
+        return max(1, conversations // VICTIM_OF)
+    if victims >= conversations:
+        raise _usage(
+            f"{victims} victims of {conversations} conversations leave no bystanders",
+            "Give fewer --victims, or more --conversations.",
+        )
+    return victims
+
+
+def _seconds(seconds: float | None, *, quick: bool) -> float:
+    if seconds is None:
+        return QUICK_SECONDS if quick else RESULT_SECONDS
+    if seconds < RESULT_SECONDS and not quick:
+        raise _usage(
+            f"{seconds:g} s are too short for a result, which takes {RESULT_SECONDS:g} s",
+            "Give more --seconds, or --quick to try it out without a result.",
+        )
+    return seconds
+
+
+def _require_room(out: Path) -> None:
+    """Found out before the experiment, not after it."""
+    try:
+        if not out.is_dir():
+            out.mkdir(parents=True)
+        elif any(out.iterdir()):
+            raise _usage("the directory of --out is not empty", "Name one that is new or empty.")
+    except OSError as error:
+        raise _usage(
+            f"the directory of --out cannot be made: {error.strerror}", "Name another one."
+        ) from None
+
+
+def _usage(why: str, what_to_do: str) -> CommandError:
+    return CommandError(ExitCode.USAGE, "This is no experiment", why, what_to_do)

@@ -1,0 +1,111 @@
+"""Orders faults of a relay that was started as a laboratory, over its admin listener.
+
+Everything here waits for the answer, so that whoever asks knows when a fault is on and when it is
+off; call it from a thread. docs/failpoints.md has the orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http.client import HTTPConnection, HTTPException
+from typing import Final, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from bench.isolation.plan import AdminAddress
+
+ANSWER_SECONDS: Final = 10.0
+CONVERSATIONS_AT_MOST: Final = 256
+"""In one order."""
+
+
+class FailpointError(Exception):
+    """The relay did not take an order; the message says why."""
+
+
+class Conversation(Struct, frozen=True):
+    """One that a fault is for."""
+
+    conversation_id: str
+    users: tuple[str, str]
+
+
+class Order(Struct, frozen=True, omit_defaults=True):
+    """What is to happen where. What is left out selects nothing, or does not limit."""
+
+    place: Literal["number", "before_commit", "publish"]
+    action: Literal["raise", "delay"]
+    seconds: float | UnsetType = UNSET
+    """Of a delay."""
+
+    probability: float | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    conversations: tuple[Conversation, ...] | UnsetType = UNSET
+    keys: str | UnsetType = UNSET
+    """How the idempotency keys begin that are meant."""
+
+
+def for_conversations(order: Order, conversations: Sequence[Conversation]) -> list[Order]:
+    """The same order for these, in as many as it takes."""
+    return [
+        msgspec.structs.replace(
+            order, conversations=tuple(conversations[first : first + CONVERSATIONS_AT_MOST])
+        )
+        for first in range(0, len(conversations), CONVERSATIONS_AT_MOST)
+    ]
+
+
+class Failpoints:
+    """The failpoints of one relay."""
+
+    def __init__(self, admin: AdminAddress) -> None:
+        self._admin = admin
+
+    def order(self, orders: Sequence[Order]) -> None:
+        """All of these are on when this returns.
+
+        Raises:
+            FailpointError: one was refused, or the relay does not answer.
+        """
+        for order in orders:
+            self._ask("POST", msgspec.json.encode(order), 201)
+
+    def clear(self) -> None:
+        """None is on any more.
+
+        Raises:
+            FailpointError: the relay does not answer.
+        """
+        self._ask("DELETE", None, 200)
+
+    def _ask(self, method: str, body: bytes | None, expected: int) -> None:
+        connection = HTTPConnection(self._admin.host, self._admin.port, timeout=ANSWER_SECONDS)
+        headers = {"Authorization": f"Bearer {self._admin.token}"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, "/failpoints", body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, HTTPException) as error:
+            raise FailpointError(f"the admin listener: {type(error).__name__}") from None
+        finally:
+            connection.close()
+        if not (answer.status == expected or expected == 200 <= answer.status < 300):
+            raise FailpointError(f"the relay took no order: {answer.status} {_message(text)}")
+
+
+class _Refusal(Struct):
+    """What the relay says of an order that it does not take."""
+
+    error: str = ""
+    message: str = ""
+
+
+def _message(text: bytes) -> str:
+    try:
+        refusal = msgspec.json.decode(text, type=_Refusal)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+    return f"{refusal.error} {refusal.message}".strip()

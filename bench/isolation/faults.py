@@ -1,0 +1,120 @@
+"""What each kind of fault is: how it is switched on, and off again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from bench.isolation.failpoints import Conversation, Failpoints, Order, for_conversations
+from bench.isolation.findings import FaultName
+from bench.isolation.flood import Flood
+from bench.isolation.person import POISON, Person
+from bench.isolation.plan import Flooded, LoadPlan
+from bench.isolation.schedule import stuck_readers, victims_of
+from bench.isolation.stuck import StuckReaders
+
+LOOP_HELD_SHARE: Final = 0.1
+"""Of the time, how much `slow-loop` may take from everybody; more, and no relay could keep up."""
+
+IN_A_LABORATORY: Final[frozenset[FaultName]] = frozenset(
+    {"crash-loop", "poison", "slow-sync", "slow-loop"}
+)
+"""These are ordered at failpoints. The others are only what clients do."""
+
+SLOWER: Final[frozenset[FaultName]] = frozenset({"slow-sync", "slow-loop"})
+"""These hold up everybody, and are judged by how long."""
+
+
+class Fault(Protocol):
+    """It is on from when `begin` returns until `end` is called, and never outside of the two."""
+
+    async def prepare(self) -> None:
+        """Whatever would disturb the measurement, were it done while that runs."""
+
+    async def begin(self) -> None:
+        """Switch it on."""
+
+    async def end(self) -> None:
+        """Switch it off."""
+
+    async def close(self) -> Flooded | None:
+        """Let go of everything; what the flooders did, where there were any."""
+
+
+class Ordered:
+    """A fault that the relay itself commits, at its failpoints."""
+
+    def __init__(self, plan: LoadPlan, orders: Sequence[Order]) -> None:
+        self._orders = orders
+        self._failpoints = Failpoints(plan.admin)
+
+    async def prepare(self) -> None:
+        """There is nothing to prepare."""
+
+    async def begin(self) -> None:
+        """See `Fault`."""
+        await asyncio.to_thread(self._failpoints.order, self._orders)
+
+    async def end(self) -> None:
+        """See `Fault`."""
+        await asyncio.to_thread(self._failpoints.clear)
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def fault_of(plan: LoadPlan, persons: Sequence[Person]) -> Fault:
+    """The fault of this experiment; `persons` are two for each conversation."""
+    experiment = plan.experiment
+    match experiment.fault:
+        case "flood":
+            return Flood(plan, persons)
+        case "stuck-reader":
+            pairs = [(persons[side], persons[side ^ 1]) for side in stuck_readers(experiment)]
+            return StuckReaders(pairs, plan.write_seconds)
+        case _:
+            victims = [
+                Conversation(side.conversation_id, (side.user, side.peer))
+                for side in (persons[2 * victim] for victim in victims_of(experiment))
+            ]
+            return Ordered(plan, orders_of(plan, victims))
+
+
+def orders_of(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+    """What is ordered of the relay, for a fault that it commits itself."""
+    return _ORDERS[plan.experiment.fault](plan, victims)
+
+
+def _crash_loop(_plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+    return for_conversations(Order("number", "raise"), victims)
+
+
+def _poison(_plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+    return for_conversations(Order("number", "raise", keys=POISON), victims)
+
+
+def _slow_sync(plan: LoadPlan, _victims: Sequence[Conversation]) -> list[Order]:
+    return [Order("before_commit", "delay", seconds=plan.experiment.slower_ms / 1_000)]
+
+
+def _slow_loop(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+    """As seldom as keeps the loop free for most of the time, however many the victims send."""
+    experiment, seconds = plan.experiment, plan.experiment.slower_ms / 1_000
+    sends_per_s = plan.rate_per_s * len(victims) / experiment.conversations
+    order = Order(
+        "publish",
+        "delay",
+        seconds=seconds,
+        probability=min(1.0, LOOP_HELD_SHARE / (seconds * sends_per_s)),
+        seed=experiment.seed,
+    )
+    return for_conversations(order, victims)
+
+
+_ORDERS: Final[Mapping[FaultName, Callable[[LoadPlan, Sequence[Conversation]], list[Order]]]] = {
+    "crash-loop": _crash_loop,
+    "poison": _poison,
+    "slow-sync": _slow_sync,
+    "slow-loop": _slow_loop,
+}

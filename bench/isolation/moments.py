@@ -1,0 +1,75 @@
+"""What happened in the relay, out of its log: JSON lines, with the time of the wall clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from bench.isolation.timeline import Happening, Moment
+
+CONVERSATION: Final = "conversation"
+CUT_OFF: Final = frozenset({4410, 4429})
+"""The close codes of those who do not read, and of those who flood."""
+
+
+class _Line(Struct):
+    """A line of the log, as far as it matters here."""
+
+    time: datetime
+    event: str
+    kind: str = ""
+    actor: str = ""
+    code: int | str | None = None
+
+
+def moments_of(log: Path, began_wall_ms: float) -> list[Moment]:
+    """The moments since the baseline began, which was at that time of the wall clock.
+
+    A line of another form, such as a warning of the interpreter, is passed over.
+    """
+    moments = []
+    failed_at: dict[str, float] = {}
+    for line in _lines(log):
+        at_s = line.time.timestamp() - began_wall_ms / 1_000
+        took_ms = None
+        what = _happening(line)
+        if what is None or at_s < 0:
+            continue
+        if what == "failed":
+            failed_at[line.actor] = at_s
+        elif what == "restarted" and line.actor in failed_at:
+            took_ms = round((at_s - failed_at.pop(line.actor)) * 1_000, 3)
+        moments.append(Moment(round(at_s, 3), what, took_ms))
+    return moments
+
+
+def _lines(log: Path) -> Iterator[_Line]:
+    with log.open("rb") as file:
+        for line in file:
+            try:
+                yield msgspec.json.decode(line, type=_Line)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue
+
+
+def _happening(line: _Line) -> Happening | None:
+    match line.event:
+        case "actor.failed" if line.kind == CONVERSATION:
+            return "failed"
+        case "actor.restarted" if line.kind == CONVERSATION:
+            return "restarted"
+        case "actor.quarantined":
+            return "quarantined"
+        case "letter.dead":
+            return "dead letter"
+        case "connection.closed" if line.code in CUT_OFF:
+            return "cut off"
+        case "relay.crashed" | "storage.failed":
+            return "stopped"
+        case _:
+            return None

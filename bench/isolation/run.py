@@ -1,0 +1,171 @@
+"""An isolation experiment from its beginning to its bundle.
+
+saturation   half of it is the rate, where none is given
+load         a relay of its own, and the load in a process of its own; leaves a history
+moments      out of the relay's log
+judging      the checker's verdict on the history, and the figures
+bundle       all of it in one directory; the last file written makes it whole
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from bench.checker.check import judge
+from bench.checker.loading import load
+from bench.checker.reading import HistoryError
+from bench.isolation import plan as plans
+from bench.isolation.experiment import Experiment
+from bench.isolation.faults import IN_A_LABORATORY
+from bench.isolation.findings import Findings
+from bench.isolation.judging import Costs, findings_of
+from bench.isolation.measuring import baseline_began_wall_ms, timeline_of_story
+from bench.isolation.moments import moments_of
+from bench.isolation.plan import AdminAddress, Done, LoadPlan
+from bench.isolation.saturation import measure_saturation
+from bench.isolation.schedule import victims_of
+from bench.ordering import relay_version
+from bench.plan import Progress, Refused, Started, Stopped
+from bench.relay_of_its_own import OwnRelay, relay_of_its_own, tokens_of
+from bench.run import ENDED_EARLY, RunError, ServerCpu, generator, progress_bar
+
+LOAD: Final = "bench.isolation.load"
+FLOODING_DEVICE: Final = "flooder"
+
+HISTORY: Final = "history"
+MOMENTS: Final = "moments.json"
+LOG: Final = "relay.log"
+
+DEFAULT_SENDS_PER_S: Final = 200
+GENEROUS: Final = 4
+"""In a flood: how many times what a user sends on average the relay lets pass, at least."""
+
+DEFAULT_WRITE_SECONDS: Final = 10.0
+
+
+def run(experiment: Experiment, directory: Path) -> Findings:
+    """Do the experiment; everything about it is then in `directory`, which is new or empty.
+
+    Raises:
+        StartError: a relay does not start.
+        RunError: there is no measurement; nothing of it is left in the directory.
+        OSError: the directory cannot be written to.
+    """
+    from bench.isolation.bundle import write_bundle  # draws: matplotlib takes long to import
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with _nothing_half_done(directory):
+        users = [f"isolation-{number}" for number in range(2 * experiment.conversations)]
+        rate, saturation = experiment.rate_per_s, None
+        if rate is None:
+            saturation = measure_saturation(experiment, users, relay_version())
+            rate = saturation / 2
+        measured = _loaded(experiment, rate, users, directory)
+        try:
+            with progress_bar("isolation") as show:
+                show(Progress("judging", 0, 1))
+                story = load(directory / HISTORY)
+                report = judge(story)
+                moments = moments_of(directory / LOG, baseline_began_wall_ms(story))
+                timeline = timeline_of_story(story, moments)
+        except HistoryError as error:
+            raise RunError(f"the history cannot be judged: {error}") from None
+        costs = Costs(rate, saturation, *measured)
+        findings = findings_of(experiment, story, timeline, report, costs)
+        (directory / MOMENTS).write_bytes(msgspec.json.encode(moments))
+        write_bundle(directory, experiment, findings, timeline)
+    return findings
+
+
+class _Measured(NamedTuple):
+    """Shares of a core."""
+
+    generator_cpu: float
+    relay_cpu: float | None
+    flooder_cpu: float | None
+
+
+def _loaded(experiment: Experiment, rate: float, users: list[str], directory: Path) -> _Measured:
+    """Run the load on a relay; its history and the relay's log are in the directory."""
+    write_seconds = _write_seconds(experiment)
+    flags = ("--lab",) if experiment.fault in IN_A_LABORATORY else ()
+    settings = {"KSMP_LIMITS__WRITE_SECONDS": str(write_seconds), "KSMP_LOG__FORMAT": "json"}
+    if experiment.fault == "flood":
+        settings |= _rate_limits(experiment, rate)
+    with relay_of_its_own(users, settings, flags=flags, log=directory / LOG) as relay:
+        flooding = [
+            users[2 * victim + side] for victim in victims_of(experiment) for side in (0, 1)
+        ]
+        plan = LoadPlan(
+            experiment=experiment,
+            rate_per_s=rate,
+            url=relay.url,
+            tokens=tuple(relay.tokens),
+            flooding_tokens=tuple(
+                tokens_of(relay.data, flooding, FLOODING_DEVICE)
+                if experiment.fault == "flood"
+                else ()
+            ),
+            admin=AdminAddress(*relay.admin),
+            write_seconds=write_seconds,
+            history=str((directory / HISTORY).absolute()),
+            relay=relay_version(),
+        )
+        return _generated(plan, relay)
+
+
+def _generated(plan: LoadPlan, relay: OwnRelay) -> _Measured:
+    cpu = ServerCpu(relay.pid)
+    with generator(LOAD, plan) as lines, progress_bar("isolation") as show:
+        for line in lines:
+            match plans.decode_report(line):
+                case Progress() as progress:
+                    show(progress)
+                case Started():
+                    cpu.begin()
+                case Stopped():
+                    cpu.end()
+                case Done(generator_cpu=generator_cpu, flooded=flooded):
+                    lasted = plan.experiment.phases["fault"]
+                    seconds = lasted.ended_s - lasted.began_s
+                    flooder_cpu = (
+                        None if flooded is None else round(flooded.cpu_seconds / seconds, 3)
+                    )
+                    return _Measured(generator_cpu, cpu.share, flooder_cpu)
+                case Refused(reason=reason):
+                    raise RunError(reason)
+    raise RunError(ENDED_EARLY)
+
+
+def _write_seconds(experiment: Experiment) -> float:
+    """How long who does not read may keep the relay waiting: so that it happens several times."""
+    if experiment.fault != "stuck-reader":
+        return DEFAULT_WRITE_SECONDS
+    began_s, ended_s = experiment.phases["fault"]
+    return round(min(1.0, max(0.2, (ended_s - began_s) / 6)), 3)
+
+
+def _rate_limits(experiment: Experiment, rate: float) -> dict[str, str]:
+    """The limits of a relay as it comes, unless the experiment's own rate needs more."""
+    of_a_user = rate / (2 * experiment.conversations)
+    per_second = max(DEFAULT_SENDS_PER_S, int(GENEROUS * of_a_user))
+    return {
+        "KSMP_LIMITS__SENDS_PER_SECOND": str(per_second),
+        "KSMP_LIMITS__SENDS_BURST": str(2 * per_second),
+    }
+
+
+@contextmanager
+def _nothing_half_done(directory: Path) -> Iterator[None]:
+    """What ends early leaves no evidence, which somebody could take for that of an experiment."""
+    try:
+        yield
+    except BaseException:
+        for name in (HISTORY, MOMENTS, LOG):
+            (directory / name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,53 @@
+"""How much a relay can do at most, of the kind of load that an experiment is made of.
+
+A closed loop over the same number of conversations: each side sends, waits for the ack, and sends
+again. So each message comes by itself, in a read of its own, as it does in an open loop; the relay
+saves work only where many conversations share a commit. With more in flight on each connection
+many messages would come in one read, and the relay could do more than it ever can with single
+ones: half of that would not be half of what it can do.
+
+It is a relay of its own, with a store of its own: the experiment begins on an empty one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from bench.isolation.experiment import Experiment
+from bench.ordering import GENERATOR
+from bench.plan import Plan
+from bench.relay_of_its_own import relay_of_its_own
+from bench.run import run_generator
+
+IN_FLIGHT: Final = 1
+SECONDS: Final = 4.0
+WARM_UP_SECONDS: Final = 1.5
+QUICKER: Final = 0.25
+"""Of that time, for a quick run."""
+
+
+def measure_saturation(experiment: Experiment, users: list[str], version: str) -> float:
+    """Acks per second, of all conversations together.
+
+    Raises:
+        StartError: the relay does not start.
+        RunError: it cannot be measured.
+    """
+    share = QUICKER if experiment.quick else 1.0
+    with (
+        TemporaryDirectory(prefix="ksmp-saturation-") as name,
+        relay_of_its_own(users) as relay,
+    ):
+        plan = Plan(
+            relay.url,
+            tuple(relay.tokens),
+            IN_FLIGHT,
+            experiment.size,
+            SECONDS * share,
+            WARM_UP_SECONDS * share,
+            history=str(Path(name) / "history"),
+            relay=version,
+        )
+        return run_generator(GENERATOR, plan, relay.pid, "saturation").measured.acked_per_s
