@@ -1,0 +1,54 @@
+"""What an experiment is to do: everything that has to be said to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from bench.isolation.findings import FaultName
+from bench.isolation.timeline import Phase, Span
+
+SHARES: Final[Mapping[Phase, float]] = {"baseline": 0.4, "fault": 0.4, "recovery": 0.2}
+"""How the time is shared among the phases."""
+
+DEFAULT_SIZE: Final = 256
+DEFAULT_SLOWER_MS: Final = 20
+
+
+class Experiment(Struct, frozen=True):
+    """One fault among many conversations. Equal experiments do the same, send by send.
+
+    That holds where the rate is given; where it is None it is half of what the relay can do, which
+    is measured first.
+    """
+
+    fault: FaultName
+    conversations: int
+    victims: int
+    seconds: float
+    """Of all phases together."""
+
+    rate_per_s: float | None
+    """Sends of all conversations together."""
+
+    seed: int
+    quick: bool
+    """A try-out: too short to tell anything about speed."""
+
+    size: int = DEFAULT_SIZE
+    """Bytes of ciphertext in each message."""
+
+    slower_ms: int = DEFAULT_SLOWER_MS
+    """By how much `slow-sync` and `slow-loop` hold up the relay, each time."""
+
+    @property
+    def phases(self) -> Mapping[Phase, Span]:
+        """When each phase begins and ends, in seconds since the baseline began."""
+        spans: dict[Phase, Span] = {}
+        began = 0.0
+        for phase, share in SHARES.items():
+            spans[phase] = Span(began, began + share * self.seconds)
+            began = spans[phase].ended_s
+        return spans
