@@ -1,0 +1,189 @@
+"""Latency over time: bystanders above, victims below, and between what happened and when."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from bench.isolation.findings import Findings
+from bench.isolation.plots import canvas as c
+from bench.isolation.plots.thinning import Marks, Numbers, interval_s, lines, marks, numbers
+from bench.isolation.timeline import Happening, Series, Timeline
+from bench.isolation.wording import headline, latency
+
+HAPPENINGS: Final[tuple[tuple[Happening, str], ...]] = (
+    ("failed", c.VERMILION),
+    ("restarted", c.GREEN),
+    ("quarantined", c.PURPLE),
+    ("dead letter", c.AMBER),
+    ("cut off", c.BLUE),
+    ("stopped", c.INK),
+)
+COLUMNS: Final = 400
+"""Of what happens more often within one of these, one mark is drawn."""
+
+
+def draw_latency(timeline: Timeline, findings: Findings) -> c.Picture:
+    """Every interval's percentiles, and the latest of each cell of time and latency."""
+    title = headline(findings)
+    bystanders, victims = timeline.bystanders, timeline.victims
+    bounds = numbers([findings.bystanders.allowed_p99_ms, findings.bystanders.allowed_worst_ms])
+    width_s = interval_s(c.whole(timeline).ended_s)
+    chosen = tuple(
+        marks(numbers(one.meant_at_s), numbers(one.ack_ms), c.whole(timeline).ended_s)
+        for one in (bystanders, victims)
+    )
+    made = c.figure(8.2, title, _remark(bystanders, victims, chosen[0]))
+    above, between, below = made.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [5, 1.25, 3.6]}
+    )
+    scale = c.scale(numbers(bystanders.ack_ms), bounds[np.isfinite(bounds)])
+    _draw_group(above, bystanders, chosen[0], Group("bystanders", c.BLUE, scale, width_s))
+    _draw_bounds(above, timeline, findings)
+    _draw_moments(between, timeline)
+    scale = c.scale(numbers(victims.ack_ms))
+    _draw_group(below, victims, chosen[1], Group("victims", c.VERMILION, scale, width_s))
+    _label(above, between, below, timeline, findings)
+    alt = (
+        f"{title}. Above, the ack latency of bystanders over time with the allowed p99 and worst;"
+        f" between, what happened to victims; below, the ack latency of victims. The worst of"
+        f" bystanders in the fault: {latency(findings.bystanders.worst_ms)}."
+    )
+    return c.rendered(made, "latency", "Latency over time", alt)
+
+
+class Group(NamedTuple):
+    """How bystanders or victims are drawn."""
+
+    name: str
+    color: str
+    scale: c.Scale
+    width_s: float
+
+
+def _draw_group(axes: Axes, series: Series, chosen: Marks, group: Group) -> None:
+    name, color, scale, width_s = group
+    at_s, ack_ms = numbers(series.meant_at_s), numbers(series.ack_ms)
+    delivery_ms = numbers(series.delivery_ms)
+    place = scale.place(chosen.latency_ms)
+    # Long enough to be drawn at all: a line without length has no ends to round.
+    tick = chosen.cell_s / 50
+    c.strokes(
+        axes,
+        np.column_stack((chosen.at_s, place)),
+        np.column_stack((chosen.at_s + tick, place)),
+        color=color,
+        width=1.8,
+        alpha=0.22,
+        gid=f"{name}-samples",
+    )
+    acks, deliveries = lines(at_s, ack_ms, width_s), lines(at_s, delivery_ms, width_s)
+    axes.plot(acks.at_s, scale.place(acks.worst), color=color, linewidth=0.7, label="worst")
+    if not np.isnan(acks.p99).all():
+        axes.plot(acks.at_s, scale.place(acks.p99), color=color, linewidth=1.8, label="p99")
+    if not np.isnan(deliveries.p99).all():
+        axes.plot(
+            deliveries.at_s,
+            scale.place(deliveries.p99),
+            color=c.AMBER,
+            linestyle=c.DASHED,
+            linewidth=1.2,
+            label="p99 of delivery",
+        )
+    axes.plot(acks.at_s, scale.place(acks.p50), color=c.INK, linewidth=1.2, label="median")
+    if len(ack_ms):
+        _ring_the_worst(axes, at_s, ack_ms, name, scale)
+    c.latency_axis(axes, "y", scale)
+
+
+def _ring_the_worst(axes: Axes, at_s: Numbers, ack_ms: Numbers, name: str, scale: c.Scale) -> None:
+    """Mark the latest of all, and how many were never acked."""
+    worst = int(np.argmax(ack_ms))
+    never = int(np.isinf(ack_ms).sum())
+    words = f"{never:,} never acked" if never else f"worst {latency(float(ack_ms[worst]))}"
+    place = scale.place(ack_ms[worst : worst + 1])
+    axes.plot(
+        at_s[worst : worst + 1],
+        place,
+        marker="o",
+        markersize=6,
+        markerfacecolor="none",
+        color=c.INK,
+        linestyle="none",
+        gid=f"{name}-worst",
+    )
+    is_late = at_s[worst] > 0.8 * axes.get_xlim()[1] or at_s[worst] > 0.8 * at_s[-1]
+    axes.annotate(
+        words,
+        (float(at_s[worst]), float(place[0])),
+        xytext=(-7 if is_late else 7, 0),
+        textcoords="offset points",
+        ha="right" if is_late else "left",
+        va="center",
+        fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+    )
+
+
+def _draw_bounds(axes: Axes, timeline: Timeline, findings: Findings) -> None:
+    """What I17 allows, as long as the fault lasts."""
+    began, ended = timeline.phases["fault"]
+    for name, allowed, style in (
+        ("allowed p99", findings.bystanders.allowed_p99_ms, "--"),
+        ("allowed worst", findings.bystanders.allowed_worst_ms, ":"),
+    ):
+        if math.isfinite(allowed):
+            label = f"{name}, {latency(allowed)} (I17)"
+            axes.plot([began, ended], [allowed] * 2, c.INK, linestyle=style, label=label)
+
+
+def _draw_moments(axes: Axes, timeline: Timeline) -> None:
+    """A row for each kind of thing that happened, a mark for each time it did."""
+    column_s = c.whole(timeline).ended_s / COLUMNS
+    rows: list[str] = []
+    for what, color in HAPPENINGS:
+        at_s = np.sort(numbers([one.at_s for one in timeline.moments if one.what == what]))
+        if not len(at_s):
+            continue
+        _, first = np.unique(np.floor(at_s / column_s), return_index=True)
+        kept, row = at_s[first], np.full(len(first), float(len(rows)))
+        c.strokes(
+            axes,
+            np.column_stack((kept, row - 0.32)),
+            np.column_stack((kept, row + 0.32)),
+            color=color,
+            width=1.3,
+            alpha=1,
+            gid=f"moments-{what.replace(' ', '-')}",
+        )
+        rows.append(f"{what}: {len(at_s):,}")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    if not rows:
+        axes.text(0.5, 0.5, "nothing was recorded", transform=axes.transAxes, ha="center")
+
+
+def _label(above: Axes, between: Axes, below: Axes, timeline: Timeline, findings: Findings) -> None:
+    victims, bystanders = findings.victims.conversations, findings.bystanders.conversations
+    c.shade_phases(above, timeline, findings.fault)
+    c.shade_phases(between, timeline)
+    c.shade_phases(below, timeline)
+    above.set_ylabel(f"{bystanders:,} bystanders\ntime until the ack")
+    below.set_ylabel(f"{victims:,} victims\ntime until the ack")
+    below.set_xlabel("seconds since the baseline began")
+    above.legend(loc="upper left", ncols=3, bbox_to_anchor=(0, 1.19), borderaxespad=0)
+    between.tick_params(axis="y", length=0, labelsize=8)
+
+
+def _remark(bystanders: Series, victims: Series, drawn: Marks) -> str:
+    count = len(bystanders.ack_ms) + len(victims.ack_ms)
+    return (
+        f"{count:,} sends, counted from when each was meant to be sent. The lines are of all of"
+        f" them. Dots are of the later half, each the latest of its cell (bystanders:"
+        f" {drawn.cell_s:.2g} s by a factor of {drawn.cell_factor:.2f})."
+        " The two scales of latency differ."
+    )
