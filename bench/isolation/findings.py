@@ -15,38 +15,40 @@ FaultName = Literal["crash-loop", "flood", "stuck-reader", "slow-sync", "poison"
 class Bystanders(Struct, frozen=True):
     """The conversations that the fault does not strike; latencies from the intended time.
 
-    `ratio` is that of the ack's 99th percentiles, fault to baseline. The worst, of the whole fault
-    phase, counts a send that was never acked as infinitely late, which is null here.
+    `samples` are those of the fault phase, or of the baseline where that has fewer. `ratio` is that
+    of the ack's 99th percentiles, fault to baseline; the worst is of the whole fault phase. What
+    was never acked (or delivered) is infinitely late: null. So is what nothing was measured of.
     """
 
     conversations: int
     samples: int
-    baseline_p50_ms: float
-    baseline_p99_ms: float
+    baseline_p50_ms: float | None
+    baseline_p99_ms: float | None
     baseline_worst_ms: float | None
-    fault_p50_ms: float
-    fault_p99_ms: float
-    ratio: float
+    fault_p50_ms: float | None
+    fault_p99_ms: float | None
+    ratio: float | None
     worst_ms: float | None
-    allowed_p99_ms: float
-    allowed_worst_ms: float
-    delivery_baseline_p99_ms: float
-    delivery_fault_p99_ms: float
+    allowed_p99_ms: float | None
+    allowed_worst_ms: float | None
+    delivery_baseline_p99_ms: float | None
+    delivery_fault_p99_ms: float | None
 
 
 class Victims(Struct, frozen=True):
     """The conversations that the fault strikes, while it does.
 
-    `availability`: of the sends that were meant for them, the share that was acked within a
-    second. `recovery_ms`: from the end of the fault until the last of them was acked again; null
-    where that was not seen.
+    `sends` are those meant to be sent in the fault phase; `acked` of them were, sooner or later;
+    `refused` counts refusals, each time. `availability`: the share that was acked within a second
+    of the intended time; null where nobody is a victim. `recovery_ms`: from the end of the fault
+    until the last of them was acked again; null where that was not seen.
     """
 
     conversations: int
     sends: int
     acked: int
     refused: int
-    availability: float
+    availability: float | None
     fault_p99_ms: float | None
     recovery_ms: float | None
 
@@ -61,8 +63,8 @@ class Restarts(Struct, frozen=True):
 class Findings(Struct, frozen=True):
     """What one experiment has shown.
 
-    `ok`: the conclusion is `isolated`; of a quick run, that no promise but I17, which is about
-    speed, was seen broken.
+    `ok`: the conclusion is `isolated`, and no promise was seen broken; of a quick run, no promise
+    but I17, which is about speed.
     """
 
     fault: FaultName
@@ -82,5 +84,9 @@ class Findings(Struct, frozen=True):
     quarantines: int
     dead_letters: int
     generator_cpu: float
+    """Share of a core that the load generator took while it measured; near 1 it was too slow."""
+
     relay_cpu: float | None
     checker: Report
+    flooder_cpu: float | None = None
+    """Share of a core that the flooders took, a process of their own; null without a flood."""

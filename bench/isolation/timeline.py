@@ -44,6 +44,8 @@ class Moment(Struct, frozen=True):
 
     at_s: float
     what: Happening
+    took_ms: float | None = None
+    """Of a restart: how long ago the failure was."""
 
 
 @dataclass(frozen=True, slots=True)
