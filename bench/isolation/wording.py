@@ -18,14 +18,21 @@ _BEGINNINGS: Final[dict[Conclusion, str]] = {
 }
 
 
+def of_bystanders(findings: Findings, latency_ms: float | None) -> str:
+    """A latency of theirs: null is for ever, unless there was nothing to measure."""
+    return latency(latency_ms) if findings.bystanders.samples else UNKNOWN
+
+
 def headline(findings: Findings) -> str:
     """The conclusion, and the two figures it compares."""
     bystanders = findings.bystanders
+    beginning = _BEGINNINGS[findings.conclusion]
+    if not bystanders.samples:
+        return f"{beginning}: no bystander's send was measured ({findings.fault})"
     return (
-        f"{_BEGINNINGS.get(findings.conclusion, findings.conclusion)}:"
-        f" bystanders' ack p99 was {latency(bystanders.fault_p99_ms)}"
+        f"{beginning}: bystanders' ack p99 was {latency(bystanders.fault_p99_ms)}"
         f" in the fault ({findings.fault}), {latency(bystanders.baseline_p99_ms)} before it;"
-        f" {latency(bystanders.allowed_p99_ms)} was allowed"
+        f" allowed: {bound(bystanders.allowed_p99_ms)}"
     )
 
 
@@ -50,6 +57,13 @@ def _decimals(value: float) -> int:
     return 0 if value >= 100 else 1 if value >= 10 else 2
 
 
+def bound(milliseconds: float | None) -> str:
+    """What is allowed; after a baseline that was infinitely late, anything."""
+    if milliseconds is None or math.isinf(milliseconds):
+        return "anything"
+    return latency(milliseconds)
+
+
 def if_seen(milliseconds: float | None) -> str:
     """A latency that may not have been seen at all."""
     return UNKNOWN if milliseconds is None else latency(milliseconds)
@@ -59,8 +73,9 @@ def share(part: float | None) -> str:
     """A share in per cent. One that is not whole is never rounded to it."""
     if part is None or not math.isfinite(part):
         return UNKNOWN
-    percent = min(99.99, part * 100) if part < 1 else part * 100
-    return f"{percent:.2f} %"
+    if part < 0.99 or part >= 1:
+        return f"{part * 100:.3g} %"
+    return f"{min(99.99, part * 100):.2f} %"
 
 
 def ratio(times: float | None) -> str:

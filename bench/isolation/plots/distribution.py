@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from bench.isolation.findings import Findings
 from bench.isolation.plots import canvas as c
 from bench.isolation.plots.thinning import RANKS_AT_MOST, Numbers, Tail, numbers, tail
 from bench.isolation.timeline import Phase, Timeline
-from bench.isolation.wording import latency
+from bench.isolation.wording import bound, latency, of_bystanders
 
 
 class Curve(NamedTuple):
@@ -38,12 +37,13 @@ def draw_distribution(timeline: Timeline, findings: Findings) -> c.Picture:
     bystanders = findings.bystanders
     title = (
         f"In the fault ({findings.fault}) the worst of bystanders' sends took"
-        f" {latency(bystanders.worst_ms)}; before it {latency(bystanders.baseline_worst_ms)},"
-        f" and {latency(bystanders.allowed_worst_ms)} was allowed"
+        f" {of_bystanders(findings, bystanders.worst_ms)}; before it"
+        f" {of_bystanders(findings, bystanders.baseline_worst_ms)};"
+        f" allowed: {bound(bystanders.allowed_worst_ms)}"
     )
     samples = [_of_phase(timeline, curve) for curve in CURVES]
-    bounds = numbers([bystanders.allowed_p99_ms, bystanders.allowed_worst_ms])
-    scale = c.scale(*samples, bounds[np.isfinite(bounds)])
+    bounds = numbers([ms for _, ms, _ in c.bounds(findings)])
+    scale = c.scale(*samples, bounds)
     made = c.figure(
         7.6,
         title,
@@ -95,21 +95,17 @@ def _draw_curve(
 
 def _draw_bounds(axes: Axes, findings: Findings) -> None:
     """I17 as two walls: at most 1 % beyond the first, nothing beyond the second."""
-    bystanders = findings.bystanders
-    for allowed, top, style, words in (
-        (bystanders.allowed_p99_ms, 0.01, "--", "allowed p99"),
-        (bystanders.allowed_worst_ms, 1.0, ":", "allowed worst"),
-    ):
-        if math.isfinite(allowed):
-            label = f"{words} of bystanders, {latency(allowed)} (I17)"
-            axes.plot([allowed] * 2, [top, 1e-12], c.INK, linestyle=style, label=label)
-            if top < 1:
-                axes.plot([allowed, 1e12], [top] * 2, c.INK, linestyle=style)
+    for name, allowed_ms, style in c.bounds(findings):
+        top = 0.01 if name == c.ALLOWED_P99 else 1.0
+        label = f"{name} of bystanders, {latency(allowed_ms)} (I17)"
+        axes.plot([allowed_ms] * 2, [top, 1e-12], c.INK, linestyle=style, label=label)
+        if top < 1:
+            axes.plot([allowed_ms, 1e12], [top] * 2, c.INK, linestyle=style)
 
 
 def _label(above: Axes, below: Axes, scale: c.Scale, lowest: float) -> None:
     above.set_ylim(0, 1.02)
-    above.yaxis.set_major_formatter(PercentFormatter(1.0))
+    above.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     above.set_ylabel("share of sends\nacked by then")
     below.set(yscale="log", ylim=(lowest / 2, 1.6))
     below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from bench.isolation.findings import Findings
 from bench.isolation.plots import canvas as c
 from bench.isolation.plots.thinning import Marks, Numbers, interval_s, lines, marks, numbers
 from bench.isolation.timeline import Happening, Series, Timeline
-from bench.isolation.wording import headline, latency
+from bench.isolation.wording import headline, latency, of_bystanders
 
 HAPPENINGS: Final[tuple[tuple[Happening, str], ...]] = (
     ("failed", c.VERMILION),
@@ -30,7 +30,7 @@ def draw_latency(timeline: Timeline, findings: Findings) -> c.Picture:
     """Every interval's percentiles, and the latest of each cell of time and latency."""
     title = headline(findings)
     bystanders, victims = timeline.bystanders, timeline.victims
-    bounds = numbers([findings.bystanders.allowed_p99_ms, findings.bystanders.allowed_worst_ms])
+    bounds = numbers([ms for _, ms, _ in c.bounds(findings)])
     width_s = interval_s(c.whole(timeline).ended_s)
     chosen = tuple(
         marks(numbers(one.meant_at_s), numbers(one.ack_ms), c.whole(timeline).ended_s)
@@ -40,17 +40,15 @@ def draw_latency(timeline: Timeline, findings: Findings) -> c.Picture:
     above, between, below = made.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": [5, 1.25, 3.6]}
     )
-    scale = c.scale(numbers(bystanders.ack_ms), bounds[np.isfinite(bounds)])
-    _draw_group(above, bystanders, chosen[0], Group("bystanders", c.BLUE, scale, width_s))
+    _draw_group(above, bystanders, chosen[0], Group("bystanders", c.BLUE, width_s, bounds))
     _draw_bounds(above, timeline, findings)
     _draw_moments(between, timeline)
-    scale = c.scale(numbers(victims.ack_ms))
-    _draw_group(below, victims, chosen[1], Group("victims", c.VERMILION, scale, width_s))
+    _draw_group(below, victims, chosen[1], Group("victims", c.VERMILION, width_s, numbers(())))
     _label(above, between, below, timeline, findings)
     alt = (
         f"{title}. Above, the ack latency of bystanders over time with the allowed p99 and worst;"
         f" between, what happened to victims; below, the ack latency of victims. The worst of"
-        f" bystanders in the fault: {latency(findings.bystanders.worst_ms)}."
+        f" bystanders in the fault: {of_bystanders(findings, findings.bystanders.worst_ms)}."
     )
     return c.rendered(made, "latency", "Latency over time", alt)
 
@@ -60,43 +58,46 @@ class Group(NamedTuple):
 
     name: str
     color: str
-    scale: c.Scale
     width_s: float
+    bounds_ms: Numbers
 
 
 def _draw_group(axes: Axes, series: Series, chosen: Marks, group: Group) -> None:
-    name, color, scale, width_s = group
     at_s, ack_ms = numbers(series.meant_at_s), numbers(series.ack_ms)
-    delivery_ms = numbers(series.delivery_ms)
+    acks = lines(at_s, ack_ms, group.width_s)
+    deliveries = lines(at_s, numbers(series.delivery_ms), group.width_s)
+    scale = c.scale(chosen.latency_ms, acks.p50, deliveries.p99, group.bounds_ms)
+    _draw_samples(axes, chosen, group, scale)
+
+    def line(at_s: Numbers, latency_ms: Numbers, label: str, style: c.Style = c.SOLID) -> Line2D:
+        place = scale.place(latency_ms)
+        return axes.plot(at_s, place, color=group.color, label=label, linestyle=style)[0]
+
+    line(acks.at_s, acks.worst, "worst").set_linewidth(0.7)
+    if not np.isnan(acks.p99).all():
+        line(acks.at_s, acks.p99, "p99").set_linewidth(1.8)
+    if not np.isnan(deliveries.p99).all():
+        line(deliveries.at_s, deliveries.p99, "p99 of delivery", c.DASHED).set_color(c.AMBER)
+    line(acks.at_s, acks.p50, "median").set_color(c.INK)
+    if len(ack_ms):
+        _ring_the_worst(axes, at_s, ack_ms, group.name, scale)
+    c.latency_axis(axes, "y", scale)
+
+
+def _draw_samples(axes: Axes, chosen: Marks, group: Group, scale: c.Scale) -> None:
+    """A dot for each mark."""
     place = scale.place(chosen.latency_ms)
     # Long enough to be drawn at all: a line without length has no ends to round.
-    tick = chosen.cell_s / 50
+    ended_s = chosen.at_s + chosen.cell_s / 50
     c.strokes(
         axes,
         np.column_stack((chosen.at_s, place)),
-        np.column_stack((chosen.at_s + tick, place)),
-        color=color,
+        np.column_stack((ended_s, place)),
+        color=group.color,
         width=1.8,
         alpha=0.22,
-        gid=f"{name}-samples",
+        gid=f"{group.name}-samples",
     )
-    acks, deliveries = lines(at_s, ack_ms, width_s), lines(at_s, delivery_ms, width_s)
-    axes.plot(acks.at_s, scale.place(acks.worst), color=color, linewidth=0.7, label="worst")
-    if not np.isnan(acks.p99).all():
-        axes.plot(acks.at_s, scale.place(acks.p99), color=color, linewidth=1.8, label="p99")
-    if not np.isnan(deliveries.p99).all():
-        axes.plot(
-            deliveries.at_s,
-            scale.place(deliveries.p99),
-            color=c.AMBER,
-            linestyle=c.DASHED,
-            linewidth=1.2,
-            label="p99 of delivery",
-        )
-    axes.plot(acks.at_s, scale.place(acks.p50), color=c.INK, linewidth=1.2, label="median")
-    if len(ack_ms):
-        _ring_the_worst(axes, at_s, ack_ms, name, scale)
-    c.latency_axis(axes, "y", scale)
 
 
 def _ring_the_worst(axes: Axes, at_s: Numbers, ack_ms: Numbers, name: str, scale: c.Scale) -> None:
@@ -131,13 +132,9 @@ def _ring_the_worst(axes: Axes, at_s: Numbers, ack_ms: Numbers, name: str, scale
 def _draw_bounds(axes: Axes, timeline: Timeline, findings: Findings) -> None:
     """What I17 allows, as long as the fault lasts."""
     began, ended = timeline.phases["fault"]
-    for name, allowed, style in (
-        ("allowed p99", findings.bystanders.allowed_p99_ms, "--"),
-        ("allowed worst", findings.bystanders.allowed_worst_ms, ":"),
-    ):
-        if math.isfinite(allowed):
-            label = f"{name}, {latency(allowed)} (I17)"
-            axes.plot([began, ended], [allowed] * 2, c.INK, linestyle=style, label=label)
+    for name, allowed_ms, style in c.bounds(findings):
+        label = f"{name}, {latency(allowed_ms)} (I17)"
+        axes.plot([began, ended], [allowed_ms] * 2, c.INK, linestyle=style, label=label)
 
 
 def _draw_moments(axes: Axes, timeline: Timeline) -> None:
@@ -176,6 +173,7 @@ def _label(above: Axes, between: Axes, below: Axes, timeline: Timeline, findings
     below.set_ylabel(f"{victims:,} victims\ntime until the ack")
     below.set_xlabel("seconds since the baseline began")
     above.legend(loc="upper left", ncols=3, bbox_to_anchor=(0, 1.19), borderaxespad=0)
+    below.legend(loc="upper left")
     between.tick_params(axis="y", length=0, labelsize=8)
 
 

@@ -113,6 +113,6 @@ def _draw_availability(axes: Axes, timeline: Timeline, width_s: float) -> None:
         steps_s, parts = np.append(began_s, began_s[-1] + width_s), np.append(part, part[-1])
         axes.step(steps_s, parts, where="post", color=color, linewidth=1.2, label=label)
     axes.set_ylim(0, 1.05)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.set_ylabel("acked within 1 s")
     axes.legend(loc="lower left")
