@@ -21,7 +21,7 @@ from msgspec import Struct
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Findings
 from bench.isolation.surroundings import Machine, Versions, machine, versions
-from bench.isolation.timeline import Timeline
+from bench.isolation.timeline import Moment, Timeline
 from storage.directory import sync_directory
 
 FORMAT: Final = 1
@@ -76,16 +76,12 @@ class Bundle(NamedTuple):
     directory: Path
     provenance: Provenance
     findings: Findings
+    moments: tuple[Moment, ...]
 
     @property
     def history(self) -> Path:
         """What the clients did and saw."""
         return self.directory / HISTORY
-
-    @property
-    def moments(self) -> Path:
-        """What happened to victims and to the relay."""
-        return self.directory / MOMENTS
 
 
 def write_bundle(
@@ -116,7 +112,8 @@ def write_bundle(
         machine=machine(store or Path(gettempdir())),
         files={name: _evidence(directory, name) for name in EVIDENCE},
     )
-    write_drawings(Bundle(directory, provenance, findings), timeline)
+    moments = tuple(timeline.moments)
+    write_drawings(Bundle(directory, provenance, findings, moments), timeline)
     _write(directory / EXPERIMENT, _readable(provenance))
 
 
@@ -149,7 +146,8 @@ def read_bundle(directory: Path) -> Bundle:
             raise BundleError(f"{EXPERIMENT} does not speak of {name}")
         if _evidence(directory, name) != provenance.files[name]:
             raise BundleError(f"{name} is not what was written: it is cut off, or was changed")
-    return Bundle(directory, provenance, _decoded(directory, RESULT, Findings))
+    findings = _decoded(directory, RESULT, Findings)
+    return Bundle(directory, provenance, findings, _decoded(directory, MOMENTS, tuple[Moment, ...]))
 
 
 def _provenance(directory: Path) -> Provenance:

@@ -87,8 +87,8 @@ def _conclusion(provenance: Provenance, findings: Findings) -> Iterator[Markup]:
         yield element("p", element("strong", sentence))
     yield element(
         "p",
-        f"{experiment.conversations:,} conversations, {experiment.victims:,} of them struck by the"
-        f" fault {findings.fault}, {findings.seconds:g} seconds in all, at"
+        f"{findings.conversations:,} conversations, {findings.victims.conversations:,} of them"
+        f" struck by the fault {findings.fault}, {findings.seconds:g} seconds in all, at"
         f" {w.rate(findings.rate_per_s)}. Of the victims' sends in the fault"
         f" {w.share(findings.victims.availability)} were acked within a second.",
     )
@@ -216,13 +216,18 @@ def _texts(caption: str, rows: Iterable[tuple[str, str]]) -> Markup:
 def _configuration(provenance: Provenance, findings: Findings) -> Iterator[tuple[str, str]]:
     experiment = provenance.experiment
     yield "fault", findings.fault
-    yield "conversations, victims", f"{experiment.conversations:,}, {experiment.victims:,}"
+    yield (
+        "conversations, victims",
+        f"{findings.conversations:,}, {findings.victims.conversations:,}",
+    )
     yield "seconds in all", f"{experiment.seconds:g}"
     for phase, (began_s, ended_s) in experiment.phases.items():
         yield phase, f"{began_s:g} s to {ended_s:g} s"
     yield "sends of all conversations", w.rate(findings.rate_per_s)
     yield "saturation, measured", w.rate(findings.saturation_per_s)
     yield "bytes of ciphertext", f"{experiment.size:,}"
+    if findings.fault in ("slow-sync", "slow-loop"):
+        yield "how long the relay was held up, each time", f"{experiment.slower_ms} ms"
     yield "seed", str(findings.seed)
     yield "load generator", f"{w.share(findings.generator_cpu)} of a core"
     yield "relay", f"{w.share(findings.relay_cpu)} of a core"

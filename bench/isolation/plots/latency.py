@@ -22,7 +22,7 @@ HAPPENINGS: Final[tuple[tuple[Happening, str], ...]] = (
     ("cut off", c.BLUE),
     ("stopped", c.INK),
 )
-COLUMNS: Final = 400
+COLUMNS: Final = 240
 """Of what happens more often within one of these, one mark is drawn."""
 
 
@@ -79,7 +79,10 @@ def _draw_group(axes: Axes, series: Series, chosen: Marks, group: Group) -> None
     if not np.isnan(deliveries.p99).all():
         line(deliveries.at_s, deliveries.p99, "p99 of delivery", c.DASHED).set_color(c.AMBER)
     line(acks.at_s, acks.p50, "median").set_color(c.INK)
-    if len(ack_ms):
+    if not len(ack_ms):
+        words = f"no sends to {group.name}"
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center")
+    else:
         _ring_the_worst(axes, at_s, ack_ms, group.name, scale)
     c.latency_axis(axes, "y", scale)
 
@@ -120,7 +123,7 @@ def _ring_the_worst(axes: Axes, at_s: Numbers, ack_ms: Numbers, name: str, scale
     axes.annotate(
         words,
         (float(at_s[worst]), float(place[0])),
-        xytext=(-7 if is_late else 7, 0),
+        xytext=(-7 if is_late else 7, -9 if never else 0),  # below the line of never
         textcoords="offset points",
         ha="right" if is_late else "left",
         va="center",
@@ -173,7 +176,7 @@ def _label(above: Axes, between: Axes, below: Axes, timeline: Timeline, findings
     below.set_ylabel(f"{victims:,} victims\ntime until the ack")
     below.set_xlabel("seconds since the baseline began")
     above.legend(loc="upper left", ncols=3, bbox_to_anchor=(0, 1.19), borderaxespad=0)
-    below.legend(loc="upper left")
+    below.legend(loc="lower left", ncols=4, bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
     between.tick_params(axis="y", length=0, labelsize=8)
 
 

@@ -115,4 +115,5 @@ def _draw_availability(axes: Axes, timeline: Timeline, width_s: float) -> None:
     axes.set_ylim(0, 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.set_ylabel("acked within 1 s")
-    axes.legend(loc="lower left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left")

@@ -16,7 +16,7 @@ Numbers = NDArray[np.float64]
 
 WIDTHS_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0)
 INTERVALS_AT_MOST: Final = 150
-MARKS_AT_MOST: Final = 1_500
+MARKS_AT_MOST: Final = 1_000
 RANKS_AT_MOST: Final = 250
 MIN_FOR_P99: Final = 100
 """Fewer in an interval tell nothing about a 99th percentile."""
