@@ -57,6 +57,8 @@ class Comparison(Struct, frozen=True):
 
     then: Findings
     now: Findings
+    then_sync_ms: float
+    now_sync_ms: float
     differences: tuple[Difference, ...]
     ok: bool
 
@@ -131,7 +133,12 @@ def repeat(directory: Path, out: Path, run: Run) -> Comparison:
     findings = run(experiment_of(then), out)
     now = read_bundle(out)
     return Comparison(
-        then.findings, findings, differences(then.provenance, now.provenance), findings.ok
+        then=then.findings,
+        now=findings,
+        then_sync_ms=then.provenance.machine.sync_ms,
+        now_sync_ms=now.provenance.machine.sync_ms,
+        differences=differences(then.provenance, now.provenance),
+        ok=findings.ok,
     )
 
 
@@ -162,7 +169,7 @@ def redraw(directory: Path, timeline_of: TimelineOf) -> None:
 
 
 def differences(then: Provenance, now: Provenance) -> tuple[Difference, ...]:
-    """What is not the same in versions and machines; how long a sync took always differs."""
+    """What is not the same in versions and machines. How long a sync takes never is: that is a figure."""
     from bench.isolation.report import machine_rows, versions_rows
 
     both: tuple[tuple[Of, dict[str, str], dict[str, str]], ...] = (
@@ -202,6 +209,8 @@ def figures(comparison: Comparison) -> Iterator[Figure]:
     yield Figure("restart, median", *both(lambda one: w.if_seen(one.time_to_restart.p50_ms)))
     yield Figure("quarantines", *both(lambda one: f"{one.quarantines:,}"))
     yield Figure("dead letters", *both(lambda one: f"{one.dead_letters:,}"))
+    syncs = (w.latency(comparison.then_sync_ms), w.latency(comparison.now_sync_ms))
+    yield Figure("a sync of the disk, median", *syncs)
     yield Figure("promises broken", *both(lambda one: ", ".join(one.checker.violated) or "none"))
 
 
