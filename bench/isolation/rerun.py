@@ -169,7 +169,7 @@ def redraw(directory: Path, timeline_of: TimelineOf) -> None:
 
 
 def differences(then: Provenance, now: Provenance) -> tuple[Difference, ...]:
-    """What is not the same in versions and machines. How long a sync takes never is: that is a figure."""
+    """What is not the same in versions and machines; how long a sync takes is a figure."""
     from bench.isolation.report import machine_rows, versions_rows
 
     both: tuple[tuple[Of, dict[str, str], dict[str, str]], ...] = (

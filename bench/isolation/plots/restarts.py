@@ -11,11 +11,14 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from bench.isolation.findings import Findings
 from bench.isolation.plots import canvas as c
 from bench.isolation.plots.latency import COLUMNS, HAPPENINGS
-from bench.isolation.plots.thinning import INTERVALS_AT_MOST, Numbers, availability, numbers
+from bench.isolation.plots.thinning import Numbers, availability, interval_s, numbers
 from bench.isolation.timeline import Happening, Timeline
 from bench.isolation.wording import if_seen, share
 
 STYLES: Final = (c.SOLID, c.DASHED, c.DOTTED, c.DASH_DOTTED, "dotted", "dashed")
+SHORT_S: Final = 30.0
+"""What is over sooner is drawn in fifths of a second; in whole ones it would be a few bars."""
+
 LOGARITHMIC_FROM: Final = 30.0
 """How far apart two totals are before one of them would lie on the axis."""
 
@@ -30,7 +33,7 @@ def draw_restarts(timeline: Timeline, findings: Findings) -> c.Picture:
     )
     whole = c.whole(timeline)
     restart = findings.time_to_restart
-    width_s = float(max(1, round(whole.ended_s / (4 * INTERVALS_AT_MOST))))
+    width_s = 0.2 if whole.ended_s < SHORT_S else max(1.0, interval_s(whole.ended_s / 4))
     each = "second" if width_s == 1 else f"{width_s:g} s"
     remark = (
         f"Above, at most {COLUMNS} steps a line. Below, of the sends that were meant for each"
