@@ -61,6 +61,7 @@ _LOOK: Final[dict[RcKeyType, object]] = {
     "ytick.color": INK,
     "svg.fonttype": "path",
     "svg.hashsalt": "isolation",
+    "text.parse_math": False,
 }
 
 
@@ -106,7 +107,12 @@ class Scale(NamedTuple):
 @contextmanager
 def look() -> Iterator[None]:
     """The project's look, and nothing of what this machine has configured."""
-    with mpl.rc_context({**mpl.rcParamsDefault, **_LOOK}):
+    with mpl.rc_context():
+        # All but the backend: to ask for that is to choose one, by way of pyplot.
+        mpl.rcParams.update(
+            {key: mpl.rcParamsDefault[key] for key in mpl.rcParamsDefault if key != "backend"}
+        )
+        mpl.rcParams.update(_LOOK)
         yield
 
 
@@ -135,10 +141,23 @@ def _balanced(title: str) -> str:
 def rendered(made: Figure, name: str, title: str, alt: str) -> Picture:
     """The figure as SVG and PNG, without a date, a name or a version in them."""
     svg, png = io.BytesIO(), io.BytesIO()
+    _lay_out(made)
     unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     made.savefig(svg, format="svg", metadata=unsaid)
     made.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return Picture(name, title, alt, _rounded(svg.getvalue()), png.getvalue())
+
+
+def _lay_out(made: Figure) -> None:
+    """Place the axes once, for both forms.
+
+    The solver's last digits depend on where in memory its variables lie; rounded they do not.
+    """
+    made.draw_without_rendering()
+    made.set_layout_engine("none")
+    for axes in made.axes:
+        left, bottom, width, height = (round(part, 5) for part in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def _rounded(svg: bytes) -> bytes:
