@@ -186,5 +186,5 @@ def _remark(bystanders: Series, victims: Series, drawn: Marks) -> str:
         f"{count:,} sends, counted from when each was meant to be sent. The lines are of all of"
         f" them. Dots are of the later half, each the latest of its cell (bystanders:"
         f" {drawn.cell_s:.2g} s by a factor of {drawn.cell_factor:.2f})."
-        " The two scales of latency differ."
+        f" Of what happened, one mark for each 1/{COLUMNS} of the time. The two scales differ."
     )
