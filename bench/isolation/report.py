@@ -96,13 +96,19 @@ def _conclusion(provenance: Provenance, findings: Findings) -> Iterator[Markup]:
 
 
 def _figures(findings: Findings) -> Iterator[Markup]:
-    bystanders, victims, restart = findings.bystanders, findings.victims, findings.time_to_restart
+    yield element("h2", "Figures")
+    yield _of_bystanders(findings)
+    yield _of_victims(findings)
+    yield _of_restarts(findings)
+
+
+def _of_bystanders(findings: Findings) -> Markup:
+    bystanders = findings.bystanders
 
     def of(latency_ms: float | None) -> str:
         return w.of_bystanders(findings, latency_ms)
 
-    yield element("h2", "Figures")
-    yield table(
+    return table(
         f"Bystanders: {bystanders.conversations:,} conversations, {bystanders.samples:,} samples",
         ("", "baseline", "fault", "allowed"),
         (
@@ -128,7 +134,11 @@ def _figures(findings: Findings) -> Iterator[Markup]:
             ),
         ),
     )
-    yield table(
+
+
+def _of_victims(findings: Findings) -> Markup:
+    victims = findings.victims
+    return table(
         f"Victims: {victims.conversations:,} conversations, in the fault",
         ("", "figure"),
         (
@@ -140,7 +150,11 @@ def _figures(findings: Findings) -> Iterator[Markup]:
             ("from the end of the fault to the last ack", w.if_seen(victims.recovery_ms)),
         ),
     )
-    yield table(
+
+
+def _of_restarts(findings: Findings) -> Markup:
+    restart = findings.time_to_restart
+    return table(
         "What was done about it",
         ("", "figure"),
         (
