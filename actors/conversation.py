@@ -10,8 +10,9 @@ What a crash does
     What the crashed turn had handed to the log is answered by the commit: `_settle_append` does
     not need its incarnation to be alive. The next incarnation reads its head through the same
     queue, so by the time it starts, all of that has settled.
-    The rest of the batch is taken again, one letter at a time. A letter that crashes a turn which
-    held nothing else is a dead letter: it is answered `rejected`, and not tried again.
+    The rest of the batch is taken again: the letter that the turn was at by itself and the others
+    together or, where that is not known, one letter at a time. A letter that then crashes a turn
+    which held nothing else is a dead letter: it is answered `rejected`, and not tried again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Final, Protocol
 
 import trio
 
-from actors.dead_letters import DeadLetter, DeadLetters
+from actors.dead_letters import DeadLetters
+from actors.failures import describe
 from actors.letters import Letter, ReadLetter, SendLetter, concerning
 from actors.mailbox import Mailbox
 from actors.openings import Openings
@@ -133,28 +135,21 @@ class Conversation:
                 return ConversationHead(ServerSeq(0), b"")
 
     async def _take_again(self) -> None:
-        """What the crash of a predecessor left unanswered, one by one."""
-        mailbox = self._mailbox
-        if mailbox.suspect is not None and mailbox.suspect.is_open:
-            self._bury(mailbox.suspect)
-        for letter in mailbox.take_again():
-            mailbox.suspect = letter
+        """What the crash of a predecessor left unanswered; whose fault that was will show."""
+        blame = self._mailbox.blame
+        if (dead := blame.bury()) is not None:
+            self._dead_letters.bury(dead, self._wall_clock(), blame.failure, self._telemetry)
+        for letters in blame.apart(self._mailbox.take_again()):
+            blame.suspect = letters[0] if len(letters) == 1 else None
             try:
-                await self._turn([letter])
+                await self._turn(letters)
             except trio.Cancelled:
-                mailbox.suspect = None  # stopped from above, which is not the letter's fault
+                blame.suspect = None  # stopped from above, which is not the letter's fault
                 raise
-        mailbox.suspect = None
-
-    def _bury(self, letter: Letter) -> None:
-        """Take `letter` for dead: it has crashed a turn that held nothing else."""
-        conversation = hashed_conversation(self._key)
-        kind = type(letter).__name__
-        self._telemetry.error("letter.dead", conversation=conversation, kind=kind)
-        self._dead_letters.add(
-            DeadLetter(self._wall_clock(), kind, conversation, **self._mailbox.failure)
-        )
-        letter.refuse("rejected")
+            except Exception as error:
+                blame.failure = describe(error)
+                raise
+        blame.suspect = None
 
     async def _turn(self, letters: Sequence[Letter]) -> None:
         """Everything in `letters` is answered when this returns."""
@@ -174,6 +169,7 @@ class Conversation:
             sends = await self._append(sends)
         if mark is not None:
             await mark.wait()  # the last of them: outcomes come in the order of submission
+        self._mailbox.blame.served()
 
     # ── sends ────────────────────────────────────────────────────────────────────────────────
 
@@ -231,7 +227,9 @@ class Conversation:
         server_seq, chain = self._head
         received_at = self._wall_clock()
         records = []
+        blame = self._mailbox.blame
         for letter in letters:
+            blame.at_work = letter
             envelope = letter.envelope
             server_seq = ServerSeq(server_seq + 1)
             chain = chain_link(chain, server_seq, received_at, letter.payload)
@@ -246,6 +244,7 @@ class Conversation:
                     encode_recorded(envelope, server_seq, received_at),
                 )
             )
+        blame.at_work = None
         if self._telemetry.is_debug:
             self._telemetry.debug(
                 "send.numbered",
@@ -274,8 +273,9 @@ class Conversation:
                     for letter in letters:
                         letter.refuse("outcome_unknown")
                 case _ if self._mailbox.is_closed:  # quarantined meanwhile: nobody takes it again
+                    left = max(0.0, self._mailbox.quarantined_until - trio.current_time())
                     for letter in letters:
-                        letter.refuse("conversation_unavailable")
+                        letter.refuse("conversation_unavailable", retry_after_ms(left))
         finally:
             pending.settle(outcome)
 

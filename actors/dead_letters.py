@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from actors.telemetry import Hashed
+from actors.letters import Letter
+from actors.telemetry import Hashed, Telemetry, hashed_conversation
 from ksmp.types import TimeMs
 
 DEAD_LETTERS: Final = 256
@@ -38,6 +39,15 @@ class DeadLetters:
         """Remember one more, and forget the oldest where there are too many."""
         self._latest.append(letter)
         self.total += 1
+
+    def bury(
+        self, letter: Letter, at_ms: TimeMs, failure: Mapping[str, str], telemetry: Telemetry
+    ) -> None:
+        """Answer `letter` with `rejected`, say so, and remember what it made its turn raise."""
+        conversation, kind = hashed_conversation(letter.conversation), type(letter).__name__
+        telemetry.error("letter.dead", conversation=conversation, kind=kind)
+        self.add(DeadLetter(at_ms, kind, conversation, **failure))
+        letter.refuse("rejected")
 
     @property
     def latest(self) -> Sequence[DeadLetter]:

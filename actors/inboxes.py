@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from actors.letters import Correspondent, Letter, ReadLetter, concerning
 from actors.limits import Limits
@@ -29,6 +29,8 @@ from storage.log import (
     ReadMarked,
     ReadPosition,
 )
+
+_SWEEP_FROM: Final = 1_000  # buckets; fewer are not worth looking for those to forget
 
 
 class InboxUnavailableError(Exception):
@@ -79,6 +81,7 @@ class Inboxes:
         self._limits = limits
         self._open: dict[UserId, Inbox] = {}
         self._buckets: dict[UserId, TokenBucket] = {}
+        self._sweep_at = _SWEEP_FROM
         self._to_wake: dict[Correspondent, None] = {}  # a set that keeps the order
         self._publishing = failpoint(failpoints, Place.PUBLISH)
         self._waking = failpoint(failpoints, Place.DELIVER)
@@ -96,7 +99,7 @@ class Inboxes:
             limits.sends_per_second,
             limits.sends_burst,
         ):
-            self._buckets = {}
+            self._buckets, self._sweep_at = {}, _SWEEP_FROM
         self.recent.adopt(limits.recent_records_bytes)
 
     # ── opening and closing ──────────────────────────────────────────────────────────────────
@@ -235,18 +238,20 @@ class Inboxes:
         """The user's sending rate, which outlives connections until it is forgotten full."""
         bucket = self._buckets.get(user)
         if bucket is None:
-            if len(self._buckets) > 2 * len(self._open) + 1_000:
+            if len(self._buckets) >= self._sweep_at:
                 self._forget_full_buckets(now)
             bucket = TokenBucket(self._limits.sends_per_second, self._limits.sends_burst, now)
             self._buckets[user] = bucket
         return bucket
 
     def _forget_full_buckets(self, now: float) -> None:
+        """Rare enough that its cost, shared by those who came since the last time, is constant."""
         self._buckets = {
             user: bucket
             for user, bucket in self._buckets.items()
             if user in self._open or not bucket.is_full(now)
         }
+        self._sweep_at = max(_SWEEP_FROM, 2 * len(self._buckets))
 
 
 class _Arrival:

@@ -57,9 +57,10 @@ class _Letter:
             if deliver:
                 self.reply_to.deliver()
 
-    def refuse(self, code: str, retry_after_ms: int = 1_000) -> None:
+    def refuse(self, code: str, retry_after_ms: int = 1_000, *, deliver: bool = True) -> None:
         """Answer with the error of this code."""
-        self.answer(error(code, self.about(), retry_after_ms=retry_after_ms))
+        refusal = error(code, self.about(), retry_after_ms=retry_after_ms)
+        self.answer(refusal, deliver=deliver)
 
 
 class SendLetter(_Letter):

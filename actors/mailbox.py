@@ -7,10 +7,10 @@ is answered, so that the next incarnation finds what a crash left behind.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 
 import trio
 
+from actors.blame import Blame
 from actors.letters import Letter
 
 BATCH_LETTERS = 256
@@ -29,10 +29,10 @@ class Mailbox:
         "_send",
         "_waiting",
         "_waiting_bytes",
-        "failure",
+        "blame",
         "in_hand",
         "is_closed",
-        "suspect",
+        "quarantined_until",
     )
 
     def __init__(self, max_letters: int, max_bytes: int) -> None:
@@ -43,9 +43,9 @@ class Mailbox:
         self._waiting: deque[Letter] = deque()
         self._waiting_bytes = 0
         self.in_hand: list[Letter] = []
-        self.suspect: Letter | None = None  # taken alone, after a crash
-        self.failure: Mapping[str, str] = {}  # of the latest crash, as `describe` tells it
+        self.blame = Blame()
         self.is_closed = False
+        self.quarantined_until = 0.0
 
     def put(self, letter: Letter) -> bool:
         """Queue `letter`; False when the mailbox is full. One letter always fits an empty one."""
@@ -98,9 +98,10 @@ class Mailbox:
         """Whether nothing waits and nothing in hand is unanswered."""
         return not self._waiting and not any(letter.is_open for letter in self.in_hand)
 
-    def close(self) -> None:
+    def close(self, quarantined_until: float = 0.0) -> None:
         """Take no more letters; an incarnation that waits for one is told so."""
         self.is_closed = True
+        self.quarantined_until = quarantined_until
         self._send.close()
 
     def _move_to_hand(self) -> Letter:

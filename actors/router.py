@@ -6,7 +6,8 @@ Each of these is one step without a checkpoint, so a letter never lands in a mai
 will read, and nobody keeps a mailbox over an await.
 
 A conversation that fails too often is quarantined alone: what waits in its mailbox is answered
-`conversation_unavailable`, and so is what comes, for a time that grows with each repetition.
+`conversation_unavailable`, and so is what comes, for a time that grows with each repetition
+(`actors/quarantines.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ import trio
 
 from actors.conversation import Conversation, Publisher
 from actors.dead_letters import DeadLetters
-from actors.failures import describe
 from actors.letters import Letter
 from actors.limits import Limits
 from actors.mailbox import Mailbox
 from actors.openings import Openings
+from actors.quarantines import Quarantined, Quarantines
 from actors.rates import retry_after_ms
 from actors.supervisor import (
     Backoff,
@@ -40,8 +41,6 @@ from storage.failpoints import Failpoints, failpoint
 from storage.fault_orders import Place
 from storage.log import Log
 
-QUARANTINE_SECONDS: Final = 1.0
-QUARANTINE_MAX_SECONDS: Final = 300.0
 SWEEP_SECONDS: Final = 1.0
 PASSIVATION_TRIES: Final = 16
 """How many of the longest unused are asked; if all are busy, one more goes live than should."""
@@ -56,23 +55,6 @@ class _Live:
     key: ConversationKey
     mailbox: Mailbox
     last_used: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Quarantine:
-    """Until when a conversation is left alone, and for how many times now."""
-
-    until: float
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A conversation that is left alone, for so many seconds yet, for the n-th time."""
-
-    key: ConversationKey
-    seconds: float
-    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +97,7 @@ class Router:
         self._backoff = backoff
         self._numbering = failpoint(failpoints, Place.NUMBER)
         self._live: OrderedDict[ConversationKey, _Live] = OrderedDict()  # the longest unused first
-        self._quarantined: dict[ConversationKey, _Quarantine] = {}
+        self._quarantines = Quarantines()
         self._nursery: trio.Nursery | None = None
         self._under_way_bytes = 0
         self._under_way = 0
@@ -141,12 +123,7 @@ class Router:
     @property
     def quarantined(self) -> Sequence[Quarantined]:
         """Which conversations are left alone now, and for how long yet."""
-        now = trio.current_time()
-        return tuple(
-            Quarantined(key, quarantine.until - now, quarantine.times)
-            for key, quarantine in self._quarantined.items()
-            if quarantine.until > now
-        )
+        return self._quarantines.present
 
     def adopt(self, limits: Limits) -> None:
         """Keep `limits` from now on; a mailbox that exists keeps its size until it is closed."""
@@ -180,9 +157,9 @@ class Router:
             return NotRouted("overloaded", 1_000)
         live = self._live.get(key)
         if live is None:
-            remaining = self._remaining_quarantine(key)
-            if remaining:
-                return NotRouted("conversation_unavailable", retry_after_ms(remaining))
+            left = self._quarantines.seconds_left(key)
+            if left:
+                return NotRouted("conversation_unavailable", retry_after_ms(left))
             if not self._has_room():
                 return NotRouted("overloaded", 1_000)
             live = self._activate(key)
@@ -221,21 +198,17 @@ class Router:
         """The task of one conversation: its incarnations, one after the other."""
 
         async def incarnation() -> None:
-            try:
-                await Conversation(
-                    live.key,
-                    live.mailbox,
-                    self._log,
-                    self._publisher,
-                    self._openings,
-                    self._wall_clock,
-                    self._telemetry,
-                    self.dead_letters,
-                    self._numbering,
-                ).run()
-            except Exception as error:
-                live.mailbox.failure = describe(error)  # a letter may turn out to be to blame
-                raise
+            await Conversation(
+                live.key,
+                live.mailbox,
+                self._log,
+                self._publisher,
+                self._openings,
+                self._wall_clock,
+                self._telemetry,
+                self.dead_letters,
+                self._numbering,
+            ).run()
 
         child = ChildSpec(
             "conversation",
@@ -243,6 +216,7 @@ class Router:
             identity=hashed_conversation(live.key),
             intensity=self._intensity,
             backoff=self._backoff,
+            is_cleared=live.mailbox.blame.is_cleared,
         )
         try:
             await supervise(child, self._telemetry, self._jitter)
@@ -250,36 +224,32 @@ class Router:
             self._quarantine(live)
 
     def _quarantine(self, live: _Live) -> None:
-        before = self._quarantined.get(live.key)
-        times = before.times + 1 if before else 1
-        seconds = min(QUARANTINE_SECONDS * 4.0 ** (times - 1), QUARANTINE_MAX_SECONDS)
-        self._quarantined[live.key] = _Quarantine(trio.current_time() + seconds, times)
+        """Leave a conversation alone, and let nobody wait for it who need not."""
+        quarantined = self._quarantines.begin(live.key)
         if self._live.get(live.key) is live:  # else passivated meanwhile, maybe activated again
             del self._live[live.key]
-        live.mailbox.close()
+        blame = live.mailbox.blame
+        if (dead := blame.bury()) is not None:
+            self.dead_letters.bury(dead, self._wall_clock(), blame.failure, self._telemetry)
+        live.mailbox.close(trio.current_time() + quarantined.seconds)
         letters = live.mailbox.empty()
+        hint = retry_after_ms(quarantined.seconds)
         for letter in letters:
-            letter.refuse("conversation_unavailable", retry_after_ms(seconds))
+            letter.refuse("conversation_unavailable", hint, deliver=False)
+        for correspondent in {letter.reply_to: None for letter in letters}:
+            correspondent.deliver()  # once for all of a full mailbox
         self._telemetry.error(
             "actor.quarantined",
             kind="conversation",
             actor=hashed_conversation(live.key),
-            seconds=seconds,
-            times=times,
+            seconds=quarantined.seconds,
+            times=quarantined.times,
             letters=len(letters),
         )
 
     def end_quarantine(self, key: ConversationKey) -> bool:
         """Let a conversation live again, as if it had never failed; False where it was free."""
-        was_quarantined = self._remaining_quarantine(key) > 0
-        self._quarantined.pop(key, None)
-        return was_quarantined
-
-    def _remaining_quarantine(self, key: ConversationKey) -> float:
-        quarantine = self._quarantined.get(key)
-        if quarantine is None:
-            return 0.0
-        return max(0.0, quarantine.until - trio.current_time())
+        return self._quarantines.end(key)
 
     # ── passivation ──────────────────────────────────────────────────────────────────────────
 
@@ -292,9 +262,7 @@ class Router:
             if live.last_used > idle_since and not is_one_too_many:
                 break
             self._passivate(live)
-        for key, quarantine in list(self._quarantined.items()):
-            if quarantine.until + QUARANTINE_MAX_SECONDS < now:
-                del self._quarantined[key]
+        self._quarantines.forget_the_old()
 
     def _passivate_the_longest_unused(self) -> None:
         for live in list(islice(self._live.values(), PASSIVATION_TRIES)):

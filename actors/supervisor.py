@@ -67,6 +67,39 @@ class ChildSpec:
     identity: Hashed | None = None
     intensity: Intensity = Intensity()
     backoff: Backoff = Backoff()
+    is_cleared: Callable[[], bool] = lambda: False
+    """Asked once at each failure: whether those before it turned out to be no fault of the child's.
+
+    They then count no more towards the intensity, but still make the delay longer.
+    """
+
+
+class _Failures:
+    """When a child has failed, within its period; an end that should not be is one as well."""
+
+    def __init__(self, child: ChildSpec) -> None:
+        self._child = child
+        self._all: deque[float] = deque()
+        self._counted: deque[float] = deque()
+
+    def add(self) -> None:
+        """One more, now."""
+        now = trio.current_time()
+        if self._child.is_cleared():
+            self._counted.clear()
+        for times in (self._all, self._counted):
+            times.append(now)
+            while times[0] <= now - self._child.intensity.period_seconds:
+                times.popleft()
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether the child is not to be restarted any more."""
+        return len(self._counted) > self._child.intensity.restarts
+
+    def __len__(self) -> int:
+        """All of them, those that do not count included."""
+        return len(self._all)
 
 
 async def supervise(child: ChildSpec, telemetry: Telemetry, jitter: Callable[[], float]) -> None:
@@ -75,7 +108,7 @@ async def supervise(child: ChildSpec, telemetry: Telemetry, jitter: Callable[[],
     Raises:
         IntensityExceededError: it failed too often.
     """
-    recent: deque[float] = deque()
+    failures = _Failures(child)
     if telemetry.is_debug:
         telemetry.debug("actor.started", kind=child.kind, actor=child.identity)
     while True:
@@ -86,18 +119,16 @@ async def supervise(child: ChildSpec, telemetry: Telemetry, jitter: Callable[[],
             failure = error
         if failure is None and child.restart == "transient":
             break
-        recent.append(trio.current_time())
-        while recent[0] <= recent[-1] - child.intensity.period_seconds:
-            recent.popleft()
+        failures.add()
         if failure is not None:
             telemetry.warning(
                 "actor.failed", kind=child.kind, actor=child.identity, **describe(failure)
             )
-        if len(recent) > child.intensity.restarts:
+        if failures.are_too_many:
             raise IntensityExceededError(child.kind) from failure
-        await trio.sleep(child.backoff.delay(len(recent), jitter()))
+        await trio.sleep(child.backoff.delay(len(failures), jitter()))
         telemetry.info(
-            "actor.restarted", kind=child.kind, actor=child.identity, failures=len(recent)
+            "actor.restarted", kind=child.kind, actor=child.identity, failures=len(failures)
         )
     if telemetry.is_debug:
         telemetry.debug("actor.terminated", kind=child.kind, actor=child.identity)

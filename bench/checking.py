@@ -12,6 +12,7 @@ from cyclopts import Parameter, validators
 from bench.checker.check import check as check_history
 from bench.checker.printing import print_report
 from bench.checker.reading import HistoryError
+from bench.run import judging_bar
 from relay.exits import CommandError, ExitCode
 
 
@@ -32,7 +33,8 @@ def check(
         Print JSON on standard output instead of a table.
     """
     try:
-        report = check_history(history)
+        with judging_bar() as show:
+            report = check_history(history, show)
     except (HistoryError, OSError) as error:
         raise CommandError(
             ExitCode.FAILED,

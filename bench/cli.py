@@ -27,6 +27,8 @@ _POSITIVE: Final = validators.Number(gte=1)
 
 app = App(name="bench", help="Measure a relay, and check what it promises while it is loaded.")
 app.command(isolation)
+app.command("bench.isolation.rerun:rerun", help="Repeat an isolation experiment from its bundle.")
+app.command("bench.isolation.rerun:report", help="Draw the report of a bundle again.")
 
 
 @app.command

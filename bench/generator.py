@@ -19,6 +19,7 @@ from bench.meter import Meter
 from bench.plan import Plan
 from bench.process import LoadError, run_process
 from bench.user import User, subject
+from bench.witness import NullWitness, RecordingWitness, Witness
 from ksmp.types import ConversationId
 
 CONNECTING_AT_ONCE: Final = 64
@@ -37,8 +38,9 @@ class RelayLoad:
         self.meter = Meter()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._url = plan.url
-        self._recorder = Recorder(
-            Path(plan.history), relay=plan.relay, configuration=_settings(plan)
+        self._recorder = _recorder(plan) if plan.history else None
+        self._witness: Witness = (
+            NullWitness() if self._recorder is None else RecordingWitness(self._recorder)
         )
         run_id = secrets.token_hex(4)
         tokens = zip(plan.credentials[::2], plan.credentials[1::2], strict=True)
@@ -49,7 +51,7 @@ class RelayLoad:
                 other_token=other,
                 plan=plan,
                 meter=self.meter,
-                recorder=self._recorder,
+                witness=self._witness,
                 fail=self._fail,
             )
             for number, (one, other) in enumerate(tokens)
@@ -76,21 +78,24 @@ class RelayLoad:
             user.fill_window()
 
     async def read_back(self) -> None:
-        """See `bench.process.Load`."""
+        """See `bench.process.Load`. What nobody records is not read again."""
         self._disconnect()
+        recorder = self._recorder
+        if recorder is None:
+            return
         slots = asyncio.Semaphore(READING_AT_ONCE)
 
         async def read_one(user: User) -> None:
             async with slots:
-                await FinalRead(self._recorder, user.token, user.base).run(self._url)
+                await FinalRead(recorder, user.token, user.base).run(self._url)
 
         await asyncio.gather(*(read_one(user) for pair in self._pairs for user in pair.users))
-        self._recorder.close()
+        recorder.close()
 
     def close(self) -> None:
         """See `bench.process.Load`."""
         self._disconnect()
-        self._recorder.cut_off()
+        self._witness.cut_off()
 
     def _disconnect(self) -> None:
         for pair in self._pairs:
@@ -114,7 +119,7 @@ class _Pair:
         other_token: str,
         plan: Plan,
         meter: Meter,
-        recorder: Recorder,
+        witness: Witness,
         fail: Callable[[str], None],
     ) -> None:
         one, other = subject(one_token), subject(other_token)
@@ -129,11 +134,15 @@ class _Pair:
                 conversation_id=conversation_id,
                 plan=plan,
                 meter=meter,
-                recorder=recorder,
+                witness=witness,
                 fail=fail,
             )
             for user, peer, token in ((one, other, one_token), (other, one, other_token))
         )
+
+
+def _recorder(plan: Plan) -> Recorder:
+    return Recorder(Path(plan.history), relay=plan.relay, configuration=_settings(plan))
 
 
 def _settings(plan: Plan) -> dict[str, Setting]:

@@ -17,7 +17,7 @@ from bench.checker.reading import HistoryError
 from bench.latency import Percentiles
 from bench.plan import Plan
 from bench.relay_of_its_own import LIFTED, relay_of_its_own
-from bench.run import Run, RunError, run_generator
+from bench.run import Run, RunError, judging_bar, run_generator
 
 GENERATOR: Final = "bench.generator"
 
@@ -69,12 +69,22 @@ def measure_own_relay(shape: Shape, history: Path | None = None) -> OrderingRepo
         StartError: it does not start.
         RunError: it cannot be measured.
     """
-    users = [f"bench-{number}" for number in range(2 * shape.pairs)]
     with _history_at(history) as path:
-        with relay_of_its_own(users) as relay:
+        with relay_of_its_own(_users(shape)) as relay:
             plan = _plan(shape, relay.url, relay.tokens, path)
             run = run_generator(GENERATOR, plan, relay.pid, "relay")
         return _report(shape, run, path, tuple(LIFTED))
+
+
+def load_own_relay(shape: Shape) -> Run:
+    """Only the load: nothing is recorded, so the generator costs less, and nothing is judged.
+
+    Raises:
+        StartError: it does not start.
+        RunError: it cannot be measured.
+    """
+    with relay_of_its_own(_users(shape)) as relay:
+        return run_generator(GENERATOR, _plan(shape, relay.url, relay.tokens), relay.pid, "relay")
 
 
 def measure_relay_at(
@@ -111,7 +121,11 @@ def _history_at(path: Path | None) -> Iterator[Path]:
     yield path.absolute()
 
 
-def _plan(shape: Shape, url: str, tokens: Sequence[str], history: Path) -> Plan:
+def _users(shape: Shape) -> list[str]:
+    return [f"bench-{number}" for number in range(2 * shape.pairs)]
+
+
+def _plan(shape: Shape, url: str, tokens: Sequence[str], history: Path | None = None) -> Plan:
     return Plan(
         url,
         tuple(tokens),
@@ -119,7 +133,7 @@ def _plan(shape: Shape, url: str, tokens: Sequence[str], history: Path) -> Plan:
         shape.size,
         shape.seconds,
         shape.warm_up_seconds,
-        history=str(history),
+        history="" if history is None else str(history),
         relay=relay_version(),
     )
 
@@ -136,7 +150,8 @@ def _report(
     shape: Shape, run: Run, history: Path, limits_lifted: tuple[str, ...]
 ) -> OrderingReport:
     try:
-        checked = check(history)
+        with judging_bar() as show:
+            checked = check(history, show)
     except (HistoryError, OSError) as error:
         raise RunError(f"the history cannot be judged: {error}") from None
     measured = run.measured

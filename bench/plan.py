@@ -33,7 +33,7 @@ class Plan(Struct, frozen=True):
     streams: int = 1
     """Only beside NATS: over how many streams the conversations are spread."""
     history: str = ""
-    """Where to write what the clients saw; nothing is recorded beside NATS."""
+    """Where to write what the clients saw; empty: nothing is recorded, and nothing read back."""
     relay: str = ""
     """The relay's version, for the head of the history."""
 

@@ -105,6 +105,13 @@ def progress_bar(title: str) -> Iterator[Callable[[plans.Progress], None]]:
         )
 
 
+@contextmanager
+def judging_bar() -> Iterator[Callable[[float], None]]:
+    """Shows how much of a history is judged, on a terminal."""
+    with progress_bar("checker") as show:
+        yield lambda share: show(plans.Progress("judging what was seen", share, 1.0))
+
+
 class ServerCpu:
     """The share of a core that all threads of a process took; None where nobody can tell."""
 

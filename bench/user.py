@@ -21,13 +21,11 @@ from msgspec import UNSET
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from websockets.utils import apply_mask as _apply_mask_in_python
 
-from bench.checker.records import Frame
-from bench.history import Recorder
 from bench.meter import Meter
 from bench.opening import HANDSHAKE_SECONDS, open_websocket
 from bench.plan import Plan
 from bench.process import LoadError
-from bench.seen import frame_of, note_ack, note_connected, note_refusal
+from bench.witness import Witness
 from ksmp.codec import MSGPACK
 from ksmp.events import (
     Connected,
@@ -78,16 +76,15 @@ class User(WSListener):
         conversation_id: ConversationId,
         plan: Plan,
         meter: Meter,
-        recorder: Recorder,
+        witness: Witness,
         fail: Callable[[str], None],
     ) -> None:
         self.base = GlobalInboxSeq(0)
         self.token = token
-        self._recorder = recorder
+        self._witness = witness
         self._connection = self._conversation = self._content = -1
         self._opening_began_ns = 0
         self._attempts: dict[str, int] = {}
-        self._seen: list[Frame] = []
         self._user = user
         self._peer = peer
         self._conversation_id = conversation_id
@@ -116,10 +113,9 @@ class User(WSListener):
             await self._resumed
 
     def begin(self) -> None:
-        """Everybody has connected: name in the history what is going to be sent."""
-        people = (self._user, self._peer)
-        self._conversation = self._recorder.conversation(self._conversation_id, *people)
-        self._content = self._recorder.content(self._ciphertext)
+        """Everybody has connected: tell what is going to be sent."""
+        self._conversation = self._witness.talk(self._conversation_id, self._user, self._peer)
+        self._content = self._witness.content(self._ciphertext)
 
     def fill_window(self) -> None:
         """Send until `in_flight` sends are unacked."""
@@ -130,7 +126,7 @@ class User(WSListener):
     def close(self) -> None:
         """Drop the connection, once."""
         if not self._is_closing and self._connection >= 0:
-            self._recorder.closed(self._connection, None)
+            self._witness.closed(self._connection, None)
         self._is_closing = True
         self._resumed.cancel()
         if self._transport is not None:
@@ -150,7 +146,7 @@ class User(WSListener):
         elif kind is WSMsgType.CLOSE:
             self._take_close(close_code(frame))
         if frame.last_in_buffer:
-            self._record_frames()
+            self._witness.read_is_over(self._connection)
             self._flush()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -180,18 +176,18 @@ class User(WSListener):
                 self._take_error(event)
             case Connected():
                 self.base = event.head_global_inbox_seq
-                self._connection = note_connected(self._recorder, event, self._opening_began_ns)
-                self._recorder.resume(self._connection, None)
+                self._connection = self._witness.connected(event, self._opening_began_ns)
+                self._witness.resume(self._connection, None)
                 self._write(MSGPACK.encode(Resume(None)))
             case ResumeComplete():
-                self._recorder.resumed(self._connection, event.global_inbox_seq)
+                self._witness.resumed(self._connection, event.global_inbox_seq)
                 if not self._resumed.done():
                     self._resumed.set_result(None)
             case _:
                 pass
 
     def _take_frame(self, frame: InboxFrame, raw: bytes) -> None:
-        self._seen.append(frame_of(self._recorder, frame, raw))
+        self._witness.frame(self._connection, frame, raw)
         envelope = frame.envelope
         if (
             envelope.sender_user_id == self._peer
@@ -199,16 +195,10 @@ class User(WSListener):
         ):
             self._meter.note_delivered(envelope.message_id)
 
-    def _record_frames(self) -> None:
-        """What came in one read is one record."""
-        if self._seen:
-            self._recorder.frames(self._connection, tuple(self._seen))
-            self._seen.clear()
-
     def _take_ack(self, ack: SendAck, raw: bytes) -> None:
         attempt = self._attempts.pop(ack.idempotency_key, None)
         if attempt is not None:
-            note_ack(self._recorder, attempt, ack, raw)
+            self._witness.acked(attempt, ack, raw)
         if self._unacked.pop(ack.idempotency_key, None) is None:
             return
         self._meter.note_acked(ack.message_id)
@@ -218,7 +208,7 @@ class User(WSListener):
     def _take_error(self, error: Error) -> None:
         key = UNSET if error.about is UNSET else error.about.idempotency_key
         attempt = None if key is UNSET else self._attempts.get(key)
-        note_refusal(self._recorder, self._connection, attempt, error)
+        self._witness.refused(self._connection, attempt, error)
         if key is UNSET or not error.retryable or error.retry_after_ms is UNSET:
             self._lose(f"the relay refused: {error.code}")
             return
@@ -231,7 +221,7 @@ class User(WSListener):
 
     def _take_close(self, code: int) -> None:
         if not self._is_closing:
-            self._recorder.closed(self._connection, code)
+            self._witness.closed(self._connection, code)
         self._lose(f"the relay closed with {code}")
 
     def _lose(self, reason: str) -> None:
@@ -242,14 +232,14 @@ class User(WSListener):
 
     def _send_next(self) -> None:
         self._sent += 1
-        message_id = f"{self._message_prefix}.{self._sent}"
+        message_id = MessageId(f"{self._message_prefix}.{self._sent}")
         created_ms = time_ns() // 1_000_000
         message = MSGPACK.encode(
             Send(
                 Envelope(
                     PROTOCOL,
                     self._conversation_id,
-                    MessageId(message_id),
+                    message_id,
                     self._user,
                     self._peer,
                     self._ciphertext,
@@ -260,13 +250,8 @@ class User(WSListener):
             )
         )
         self._unacked[message_id] = message
-        self._attempts[message_id] = self._recorder.send(
-            self._connection,
-            self._conversation,
-            self._content,
-            created_ms=created_ms,
-            message_id=message_id,
-            key=message_id,
+        self._attempts[message_id] = self._witness.sent(
+            self._connection, self._conversation, self._content, created_ms, message_id
         )
         self._meter.note_sent(message_id)
         self._write(message)
@@ -275,7 +260,7 @@ class User(WSListener):
         """Repeat a refused send as it was; its latency counts from the first time."""
         message = self._unacked.get(key)
         if message is not None and not self._is_closing:
-            self._attempts[key] = self._recorder.again(self._connection, self._attempts[key])
+            self._attempts[key] = self._witness.sent_again(self._connection, self._attempts[key])
             self._write(message)
             self._flush()
 

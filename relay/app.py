@@ -1,11 +1,11 @@
 """The relay, wired. Read it as the tree of what runs, outermost first:
 
+    admin                what the operator sees; the relay never ends because of it
     store                an LMDB environment; its writer and its readers have a thread each
      └── log             group commit; a store that fails ends the process (intensity 0)
           ├── alarms     one task for every connection's deadlines
           ├── router     a task per live conversation, each supervised and quarantined alone
           ├── revocations, reloader   what the operator changes while the relay runs
-          ├── admin      what the operator sees; the relay never ends because of it
           └── listener   a contained task per connection, never restarted
 
 What fails inside a conversation stays there; the others below the log are restarted by their
@@ -20,7 +20,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -31,10 +31,10 @@ import trio
 from actors.alarms import Alarms
 from actors.failures import describe
 from actors.inboxes import Inboxes
+from actors.limits import Limits
 from actors.router import Router
 from actors.supervisor import ChildSpec, supervise
 from actors.surroundings import Surroundings
-from actors.telemetry import Telemetry
 from actors.traffic import Traffic
 from relay import system
 from relay.admin.listener import AdminListener, open_admin
@@ -43,7 +43,8 @@ from relay.admin.readiness import Phase, Readiness
 from relay.admin.watches import LoopWatch, StoreWatch
 from relay.auth import Authenticator
 from relay.banner import banner
-from relay.config import Config, LimitsConfig
+from relay.config import Config, StoreConfig
+from relay.descriptors import DescriptorLimit
 from relay.digests import Digests
 from relay.exits import ExitCode
 from relay.hangup import Hangup
@@ -59,10 +60,13 @@ from relay.transport.front import Front
 from relay.transport.listener import Listener
 from relay.transport.opening import opening
 from storage.commit_meter import CommitMeter
+from storage.directory import create_directory
 from storage.environment import Environment, open_environment
 from storage.errors import StorageError, StoreCorruptError, StoreFailedError
+from storage.failpoints import Failpoints
 from storage.keys import FORMAT_VERSION
 from storage.lmdb_log import LmdbLog
+from storage.read_meter import ReadMeter
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 CLOSING_SECONDS: Final = 2.0
@@ -92,21 +96,30 @@ async def serve(
         wall_clock=system.wall_clock,
     )
     report_crashes(telemetry)
-    _lift_descriptor_limit(config.limits, telemetry)
-    with ExitStack() as stack:
-        environment = open_environment(
-            config.store.directory,
-            new_epoch=system.new_epoch,
-            map_lock=Lock(),
-            map_size_bytes=config.store.map_size_bytes,
-        )
-        stack.callback(environment.close)
-        telemetry.info("storage.opened", path=str(environment.path), format=FORMAT_VERSION)
-        relay = Relay(make_ready(config), load, environment, telemetry, digests)
-        system.tune_the_interpreter()
-        await relay.run(hangup, ports_file)
+    descriptors = DescriptorLimit(system.lift_descriptor_limit, telemetry)
+    descriptors.adopt(config.limits)
+    create_directory(config.store.path)
+    admin = open_admin(config, telemetry, system.new_secret, system.jitter)
+    async with nullcontext() if admin is None else admin.serving():
+        with ExitStack() as stack:
+            environment = await system.in_thread(partial(_open_store, config.store))
+            stack.callback(environment.close)
+            telemetry.info("storage.opened", path=str(environment.path), format=FORMAT_VERSION)
+            relay = Relay(make_ready(config), load, environment, telemetry, digests, descriptors)
+            system.tune_the_interpreter()
+            await relay.run(hangup, admin, ports_file)
     telemetry.info("relay.stopped", code=ExitCode.OK)
     return ExitCode.OK
+
+
+def _open_store(config: StoreConfig) -> Environment:
+    """In a thread: an upgrade of a large store takes long, and the operator is told meanwhile."""
+    return open_environment(
+        config.directory,
+        new_epoch=system.new_epoch,
+        map_lock=Lock(),
+        map_size_bytes=config.map_size_bytes,
+    )
 
 
 class Relay:
@@ -119,10 +132,12 @@ class Relay:
         environment: Environment,
         telemetry: StructuredTelemetry,
         digests: Digests,
+        descriptors: DescriptorLimit,
     ) -> None:
         config, limits = settings.config, settings.limits
         self._settings = settings
         self._telemetry = telemetry
+        self._descriptors = descriptors
         self._watch = RevocationWatch(config.store.path, system.in_thread, telemetry)
         self._reloader = Reloader(config, load, self._adopt, system.in_thread, telemetry)
         self._failure: Exception | None = None
@@ -131,7 +146,7 @@ class Relay:
         self._everything = trio.CancelScope()
         self._writer = system.SerialThread("store-writer", self._crashed)
         self._reader = system.SerialThread("store-reader", self._crashed)
-        meter = CommitMeter(system.monotonic)
+        meter, read_meter = CommitMeter(system.monotonic), ReadMeter(system.monotonic)
         self._log = LmdbLog(
             environment,
             writing=self._writer,
@@ -143,66 +158,60 @@ class Relay:
             on_space=self._space_changed,
             limits=settings.store_limits,
             meter=meter,
+            read_meter=read_meter,
             failpoints=failpoints,
         )
         self._inboxes = Inboxes(self._log, limits, failpoints)
         self._alarms = Alarms()
+        clock, jitter = system.wall_clock, system.jitter
         self._router = Router(
-            self._log,
-            self._inboxes,
-            limits,
-            system.wall_clock,
-            system.jitter,
-            telemetry,
-            failpoints=failpoints,
+            self._log, self._inboxes, limits, clock, jitter, telemetry, failpoints=failpoints
         )
-        surroundings = Surroundings(
-            self._log,
-            self._router,
-            self._inboxes,
-            self._alarms,
-            limits,
-            telemetry,
-            system.wall_clock,
-            system.jitter,
-            lambda token: self._server.identify(token),  # noqa: PLW0108 - as above
-            failpoints=failpoints,
-        )
+        surroundings = self._surroundings(limits, failpoints)
         self._server = Server(
             surroundings,
             self._authenticator(),
             system.new_connection_id,
             self._watch.revocations.cover,
         )
-        self._readiness = Readiness(
-            meter,
-            sync_stall_seconds=config.store.sync_stall_seconds,
-            min_free_bytes=config.limits.min_free_bytes,
+        self._readiness = _readiness(config, meter, read_meter)
+        self._observed = self._observe(meter, read_meter, surroundings.traffic, digests)
+
+    def _surroundings(self, limits: Limits, failpoints: Failpoints | None) -> Surroundings:
+        return Surroundings(
+            self._log,
+            self._router,
+            self._inboxes,
+            self._alarms,
+            limits,
+            self._telemetry,
+            system.wall_clock,
+            system.jitter,
+            lambda token: self._server.identify(token),  # noqa: PLW0108 - made after this
+            failpoints=failpoints,
         )
-        self._observed = self._observe(meter, surroundings.traffic, telemetry, digests)
 
     def _observe(
-        self,
-        meter: CommitMeter,
-        traffic: Traffic,
-        telemetry: StructuredTelemetry,
-        digests: Digests,
+        self, meter: CommitMeter, read_meter: ReadMeter, traffic: Traffic, digests: Digests
     ) -> Observed:
         return Observed(
             readiness=self._readiness,
             router=self._router,
             traffic=traffic,
             meter=meter,
+            read_meter=read_meter,
             loop=LoopWatch(),
             store=StoreWatch(self._log.usage),
-            lines=telemetry.lines,
+            lines=self._telemetry.lines,
             connections=lambda: self._server.connections,
             handshakes=lambda: self._front.handshakes,
             digest=digests.of,
             lab=self._lab,
         )
 
-    async def run(self, hangup: Hangup, ports_file: Path | None) -> None:
+    async def run(
+        self, hangup: Hangup, admin: AdminListener | None, ports_file: Path | None
+    ) -> None:
         """Listen and serve until told to stop.
 
         Raises:
@@ -210,9 +219,6 @@ class Relay:
         """
         settings = self._settings
         sockets = bind(settings.config.server.host, settings.config.server.port, "--port")
-        admin = open_admin(
-            settings.config, self._observed, self._telemetry, system.new_secret, system.jitter
-        )
         self._front = Front(
             settings.judge,
             self._server,
@@ -234,7 +240,7 @@ class Relay:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._obey, signals, hangup, told_to_stop)
                 if admin is not None:
-                    nursery.start_soon(admin.keep)
+                    nursery.start_soon(admin.observe, self._observed)
                 for child in self._permanent():
                     nursery.start_soon(self._keep, child)
                 if hangup.has_come:
@@ -326,9 +332,9 @@ class Relay:
             tls=settings.tls,
             addresses=settings.addresses,
         )
+        self._descriptors.adopt(settings.config.limits)
         if self._lab is not None:
             self._lab.adopt(settings.orders)
-        _lift_descriptor_limit(settings.config.limits, self._telemetry)
 
     def _authenticator(self) -> Authenticator:
         auth = self._settings.config.auth
@@ -383,17 +389,13 @@ class Relay:
         )
 
 
-def _lift_descriptor_limit(limits: LimitsConfig, telemetry: Telemetry) -> None:
-    """Let in as many as the system allows, and say so where the configuration promises more."""
-    descriptors = system.lift_descriptor_limit()
-    connections = limits.connections + limits.handshakes
-    if not system.has_descriptors_for(connections, descriptors):
-        telemetry.warning(
-            "relay.descriptors_low",
-            descriptors=descriptors,
-            connections=limits.connections,
-            handshakes=limits.handshakes,
-        )
+def _readiness(config: Config, meter: CommitMeter, read_meter: ReadMeter) -> Readiness:
+    return Readiness(
+        meter,
+        read_meter,
+        sync_stall_seconds=config.store.sync_stall_seconds,
+        min_free_bytes=config.limits.min_free_bytes,
+    )
 
 
 def _last_words(failure: Exception) -> StorageError:

@@ -58,8 +58,8 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     # the process
     "relay.descriptors_low": {
         "descriptors": _NUMBER,
-        "connections": _NUMBER,
-        "handshakes": _NUMBER,
+        "needed": _NUMBER,
+        "problem": _SETTING,
     },
     "relay.lab": {"orders": _NUMBER},
     "relay.ready": {"host": _SETTING, "port": _NUMBER, "most_memory_bytes": _NUMBER},
@@ -123,4 +123,5 @@ EVENTS: Final[Mapping[str, Mapping[str, Kind]]] = {
     "bug": _FAILURE | {"where": _CODE},
     "library.warned": {"library": _CODE, "severity": _CODE, "at": _PLACE, "error": _CODE},
     "log.lost": {"lines": _NUMBER},
+    "log.thinned": {"code": _CODE, "lines": _NUMBER},
 }

@@ -23,11 +23,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from actors.dead_letters import DEAD_LETTERS
 from actors.delivery import PAGE_BYTES, READ_STATES_PER_PAGE
 from actors.mailbox import BATCH_BYTES
+from actors.quarantines import MOST_QUARANTINES
 from actors.router import most_live
+from relay.admin.gate import AT_ONCE
+from relay.admin.http_server import CONNECTIONS
+from relay.admissions import most_replaced
 from relay.config import KIB, MIB, Config, LimitsConfig
-from relay.server import most_replaced
 from relay.transport.http import MAX_HEAD_BYTES
 from relay.transport.stream import RECEIVE_BYTES
 from relay.transport.write_queue import DRAIN_BYTES, SENT_KEPT_BYTES
@@ -74,8 +78,21 @@ ENGINE_DIRTY_BYTES: Final = 512 * MIB
 CONVERSATION_BYTES: Final = 12 * KIB
 """A conversation's task and its empty mailbox."""
 
+FAILURE_BYTES: Final = 1 * KIB
+"""What is remembered of a conversation in quarantine, or of a dead letter: mostly three names."""
+
 NAME_BYTES: Final = 640
 """One remembered name of a user or a conversation, with its number."""
+
+
+ADMIN_CONNECTION_BYTES: Final = 256 * KIB
+"""A connection to the admin listener: a read, a head that lacks its end, two tasks."""
+
+ADMIN_ANSWER_BYTES: Final = 128 * KIB
+"""The longest page, which is that of the dead letters."""
+
+ADMIN_PAGE_BYTES: Final = 1 * MIB
+"""What becomes such a page, while it is made."""
 
 
 class Part(NamedTuple):
@@ -124,8 +141,13 @@ def _parts(config: Config) -> Iterator[Part]:
     yield Part("sends under way", _letters(limits), LETTER_BYTES)
     yield Part("commit", 1, _commit_bytes(limits))
     yield Part("conversations", most_live(limits.live_conversations), CONVERSATION_BYTES)
+    yield Part("remembered failures", MOST_QUARANTINES + DEAD_LETTERS, FAILURE_BYTES)
     yield Part("recent records", 1, limits.recent_records_bytes * 9 // 8)
     yield Part("remembered names", 2 * REMEMBERED_NAMES, NAME_BYTES)
+    if config.admin.enabled:
+        each = ADMIN_CONNECTION_BYTES + ADMIN_ANSWER_BYTES
+        yield Part("admin connections", CONNECTIONS, each)
+        yield Part("admin pages", 2 * AT_ONCE, ADMIN_PAGE_BYTES)  # with the token, and without
 
 
 def _most_connections(limits: LimitsConfig) -> int:

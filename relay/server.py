@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -16,7 +15,8 @@ from actors.limits import Limits
 from actors.surroundings import Surroundings
 from actors.transport import Transport
 from ksmp.codec import Codec
-from ksmp.types import ConnectionId, DeviceId, UserId
+from ksmp.types import ConnectionId
+from relay.admissions import Admission, Admissions
 from relay.auth import Authenticator, Identity, UnauthenticatedError
 from relay.transport.http import HandshakeRefusedError
 
@@ -24,29 +24,12 @@ RETRY_MS: Final = 1_000
 DRAINING_RETRY_MS: Final = 1_000
 """How soon a client may come back: this and up to twice as much again, so that not all come."""
 
-LEAST_REPLACED: Final = 8
-"""Replaced ones that are not gone may be a tenth of all connections, or so many if that is few."""
-
 LOOKED_AT_PER_TURN: Final = 256
 """Of the connections that may have been revoked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """An identity, the name of the connection it was given, and the address it is counted by."""
-
-    identity: Identity
-    connection_id: ConnectionId
-    address: str
-
-
-def most_replaced(connections: int) -> int:
-    """How many replaced connections there can be beside so many that are not."""
-    return max(connections // 10, LEAST_REPLACED)
-
-
 class Server:
-    """`relay.transport.front.Reception`: owns the count of connections and knows them all."""
+    """`relay.transport.front.Reception`: knows all connections, and what befalls all of them."""
 
     def __init__(
         self,
@@ -61,10 +44,7 @@ class Server:
         self._new_connection_id = new_connection_id
         self._is_revoked = is_revoked
         self._connections: set[Connection] = set()
-        self._admitted = 0
-        self._present = 0  # devices: the admitted without those that are replaced
-        self._devices: dict[UserId, Counter[DeviceId]] = {}
-        self._addresses: Counter[str] = Counter()
+        self._admissions = Admissions()
         self._is_draining = False
         self._drains: trio.Nursery | None = None  # while `drain` runs: one task per connection
         self._all_left = trio.Event()  # set when draining and the last one has left
@@ -72,7 +52,7 @@ class Server:
     @property
     def connections(self) -> int:
         """How many connections are admitted."""
-        return self._admitted
+        return self._admissions.number
 
     def adopt(self, limits: Limits, authenticator: Authenticator) -> None:
         """Judge who comes by these. Connections that are open keep what they were told."""
@@ -92,42 +72,24 @@ class Server:
         return Admission(identity, self._new_connection_id(), address)
 
     def admit(self, who: Admission) -> None:
-        """See `Reception.admit`. A connection that replaces another of its device takes its place.
-
-        The replaced ones, until they are gone, are counted by themselves: whoever replaces himself
-        without end has a limit, and takes no place from anyone else.
-        """
+        """See `Reception.admit`."""
         limits = self._around.limits
-        identity = who.identity
-        devices = self._devices.get(identity.user)
-        is_new = devices is None or identity.device not in devices
-        if devices is not None:
-            counted = len(devices) if is_new else devices.total() - len(devices)
-            if counted >= limits.connections_per_user:
-                raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
-        if is_new and self._addresses[who.address] >= limits.connections_per_address:
+        if self._admissions.is_too_many_of_one(who, limits):
             raise HandshakeRefusedError("rate_limited", retry_after_ms=RETRY_MS)
         if self._is_draining:
             raise HandshakeRefusedError("draining", retry_after_ms=self._draining_retry_ms())
-        if is_new:
-            has_room = self._present < limits.connections
-        else:
-            has_room = self._admitted - self._present < most_replaced(limits.connections)
-        if not has_room:
+        if self._admissions.is_one_too_many(who, limits):
             raise HandshakeRefusedError("overloaded", retry_after_ms=RETRY_MS)
-        if devices is None:
-            devices = self._devices[identity.user] = Counter()
-        devices[identity.device] += 1
-        self._addresses[who.address] += 1
-        self._admitted += 1
-        self._present += is_new
+        self._admissions.add(who)
 
     async def serve(self, who: Admission, codec: Codec, transport: Transport) -> None:
         """See `Reception.serve`."""
         try:
             await self._serve(who, codec, transport)
         finally:
-            self._dismiss(who)
+            self._admissions.remove(who)
+            if self._is_draining and not self._admissions.number:
+                self._all_left.set()
 
     async def _serve(self, who: Admission, codec: Codec, transport: Transport) -> None:
         identity, around = who.identity, self._around  # the limits that it was admitted under
@@ -160,22 +122,6 @@ class Server:
         finally:
             self._connections.discard(connection)
 
-    def _dismiss(self, who: Admission) -> None:
-        identity = who.identity
-        self._admitted -= 1
-        self._addresses[who.address] -= 1
-        if not self._addresses[who.address]:
-            del self._addresses[who.address]
-        devices = self._devices[identity.user]
-        devices[identity.device] -= 1
-        if not devices[identity.device]:
-            del devices[identity.device]
-            self._present -= 1
-        if not devices:
-            del self._devices[identity.user]
-        if self._is_draining and not self._admitted:
-            self._all_left.set()
-
     def refused(self, code: str) -> None:
         """Count a refused handshake."""
         self._around.telemetry.info("connection.refused", code=code)
@@ -201,7 +147,7 @@ class Server:
         being opened: they are told like the others, once they have been welcomed.
         """
         self._is_draining = True
-        if not self._admitted:
+        if not self._admissions.number:
             return
         try:
             async with trio.open_nursery() as self._drains:

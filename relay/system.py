@@ -27,7 +27,7 @@ from ksmp.types import ConnectionId, Epoch, TimeMs
 T = TypeVar("T")
 
 RESERVED_DESCRIPTORS: Final = 100
-"""What a relay opens besides connections: its store, its threads' wake-ups, its event loop."""
+"""What a relay opens besides connections: store, wake-ups, event loop, the operator's peers."""
 
 
 def wall_clock() -> TimeMs:

@@ -28,6 +28,7 @@ from actors.failures import describe
 from actors.telemetry import Field, Hashed, Telemetry
 from ksmp.types import TimeMs
 from relay.log_events import EVENTS, fits
+from relay.thinning import THINNED, Thinning
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "pretty", "json"]
@@ -83,7 +84,9 @@ def configure_logging(
         ).bind()
         return logger
 
-    telemetry = StructuredTelemetry(logger_at, level, _readiness_of(stream), strict=strict)
+    telemetry = StructuredTelemetry(
+        logger_at, level, _readiness_of(stream), Thinning(wall_clock), strict=strict
+    )
     _route_libraries(telemetry)
     return telemetry
 
@@ -103,16 +106,28 @@ class StructuredTelemetry:
     """`Telemetry` on structlog. A call whose level is off returns at once.
 
     A line that cannot be written is lost and counted; the relay goes on, and the next line that
-    can be written is preceded by `log.lost`.
+    can be written is preceded by `log.lost`. So is by `log.thinned` the first line of any event
+    after a crash loop has been cut short.
     """
 
-    __slots__ = ("_is_ready", "_logger", "_logger_at", "_lost", "_strict", "is_debug", "lines")
+    __slots__ = (
+        "_is_ready",
+        "_logger",
+        "_logger_at",
+        "_lost",
+        "_strict",
+        "_thinning",
+        "_writes_info",
+        "is_debug",
+        "lines",
+    )
 
     def __init__(
         self,
         logger_at: Callable[[Level], structlog.typing.FilteringBoundLogger],
         level: Level,
         is_ready: Callable[[], bool],
+        thinning: Thinning,
         *,
         strict: bool,
     ) -> None:
@@ -120,6 +135,7 @@ class StructuredTelemetry:
         self._logger_at = logger_at
         self._is_ready = is_ready
         self._lost = 0
+        self._thinning = thinning
         self._strict = strict
         self.lines: Counter[LineKind] = Counter()  # whatever is written; not of debugging
         self.adopt(level)
@@ -128,6 +144,7 @@ class StructuredTelemetry:
         """Write what is of this level or above, from now on."""
         self._logger = self._logger_at(level)
         self.is_debug = level == "debug"
+        self._writes_info = level in ("debug", "info")
 
     def debug(self, event: str, **fields: Field) -> None:
         """One step in the life of a message or a connection."""
@@ -137,7 +154,8 @@ class StructuredTelemetry:
     def info(self, event: str, **fields: Field) -> None:
         """Something an operator wants to find later."""
         self._count(event, fields)
-        self._write(self._logger.info, event, fields)
+        if self._writes_info:  # else nothing is left out, by whatever rule
+            self._write(self._logger.info, event, fields)
 
     def warning(self, event: str, **fields: Field) -> None:
         """Something went wrong and was contained."""
@@ -154,6 +172,8 @@ class StructuredTelemetry:
         self.lines[LineKind(event, "" if code is None else str(code))] += 1
 
     def _write(self, write: Callable[..., object], event: str, fields: Mapping[str, Field]) -> None:
+        if event in THINNED and not self._thinning.passes(event):
+            return
         try:
             if not self._is_ready():
                 self._lost += 1
@@ -161,6 +181,9 @@ class StructuredTelemetry:
             if self._lost:
                 self._logger.warning("log.lost", lines=self._lost)
                 self._lost = 0
+            if self._thinning.is_owing:
+                for name, lines in self._thinning.settle().items():
+                    self._logger.warning("log.thinned", code=name, lines=lines)
             write(event, **fields)
         except UndeclaredLogFieldError:
             raise

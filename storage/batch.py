@@ -14,7 +14,6 @@ import lmdb
 
 from ksmp.chain import chain_base
 from ksmp.types import ConversationKey, GlobalInboxSeq, ServerSeq, TimeMs, UserId
-from storage.environment import Tables
 from storage.keys import (
     TABLES,
     ConversationNumbers,
@@ -61,6 +60,7 @@ from storage.log import (
     SequenceConflict,
 )
 from storage.names import Names
+from storage.tables import Tables
 
 _EMPTY_INBOX: Final = InboxState()
 _NO_MARKS: Final = Marks()

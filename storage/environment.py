@@ -36,33 +36,31 @@ from storage.directory import (
     sync_directory,
     unavailable,
 )
-from storage.errors import (
-    StorageError,
-    StoreCorruptError,
-    StoreFailedError,
-    StoreIncompatibleError,
-)
+from storage.errors import StorageError, StoreFailedError
 from storage.keys import FORMAT_VERSION, TABLES
 from storage.structure import structure_problems
-from storage.upgrade import UPGRADABLE, upgrade
+from storage.tables import (
+    META_FORMAT,
+    UPGRADABLE,
+    Tables,
+    corrupt,
+    create_tables,
+    incompatible,
+    open_tables,
+    read_epoch,
+)
+from storage.upgrade import upgrade
 from storage.usage import StoreUsage
 
-ENGINE: Final = b"lmdb 0.9"
 ENGINE_LIB_VERSION: Final = 0
 """Of the two engines in the `lmdb` package. Their files are not interchangeable."""
 
 DEFAULT_MAP_SIZE_BYTES: Final = 1 << 30
 """Address space, not disk space: the file grows with its content."""
 
-META_FORMAT: Final = b"format"
-META_ENGINE: Final = b"engine"
-META_EPOCH: Final = b"epoch"
-
 NO_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _RESERVE_BYTES: Final = 16 << 20  # the file grows by as much at a time, where there is room
 _NO_RESERVATION: Final = frozenset((errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV))
-
-Tables = dict[bytes, lmdb._Database]  # noqa: SLF001 - the stub's name of a public type
 
 
 class NoSpaceError(Exception):
@@ -260,7 +258,7 @@ def _open_tables(
     with env.begin() as transaction:
         is_new = transaction.stat()["entries"] == 0
     if is_new:
-        return _create_tables(env, new_epoch())
+        return create_tables(env, new_epoch())
     while True:
         try:
             # Tables opened by a transaction that does not commit are closed again with it.
@@ -301,84 +299,11 @@ def _double_map(env: lmdb.Environment) -> bool:
     return True
 
 
-def _create_tables(env: lmdb.Environment, epoch: Epoch) -> tuple[Tables, Epoch]:
-    """All of it in one transaction: a store either is one, or is still new at the next start."""
-    with env.begin(write=True) as transaction:
-        tables = {name: env.open_db(name, txn=transaction) for name in TABLES}
-        meta = tables[b"meta"]
-        transaction.put(META_FORMAT, FORMAT_VERSION.to_bytes(2, "big"), db=meta)
-        transaction.put(META_ENGINE, ENGINE, db=meta)
-        transaction.put(META_EPOCH, epoch.encode(), db=meta)
-    return tables, epoch
-
-
-def open_tables(
-    path: Path,
-    env: lmdb.Environment,
-    transaction: lmdb.Transaction[bytes],
-    versions: frozenset[int] = frozenset((FORMAT_VERSION,)),
-) -> Tables:
-    """Every table of a store of one of these format versions.
-
-    Raises:
-        StoreIncompatibleError: it is of another format version or engine, or no store at all.
-    """
-    try:
-        meta = env.open_db(b"meta", txn=transaction, create=False)
-    except lmdb.NotFoundError:
-        raise _incompatible(path, "it is an LMDB file of some other program") from None
-    version = int.from_bytes(transaction.get(META_FORMAT, db=meta) or b"", "big")
-    if version not in versions:
-        raise _incompatible(
-            path,
-            f"its format version is not {FORMAT_VERSION}",
-            "Start the relay on it once, which upgrades it." if version in UPGRADABLE else None,
-        )
-    if transaction.get(META_ENGINE, db=meta) != ENGINE:
-        raise _incompatible(path, "another storage engine wrote it")
-    try:
-        return {name: env.open_db(name, txn=transaction, create=False) for name in TABLES}
-    except lmdb.NotFoundError:
-        raise corrupt(path, "one of its tables is missing") from None
-
-
-def read_epoch(path: Path, transaction: lmdb.Transaction[bytes], tables: Tables) -> Epoch:
-    """The identity of the store's unbroken history.
-
-    Raises:
-        StoreCorruptError: it has none.
-    """
-    epoch = transaction.get(META_EPOCH, db=tables[b"meta"])
-    if not epoch:
-        raise corrupt(path, "it has no epoch")
-    return Epoch(epoch.decode("ascii", "replace"))
-
-
-# ── what to raise ────────────────────────────────────────────────────────────────────────────
-
-
 def explain(path: Path, error: lmdb.Error) -> StorageError:
     """The engine's error at opening, as one of ours."""
     if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError | lmdb.IncompatibleError):
-        return _incompatible(path, "its file is not one of LMDB 0.9")
+        return incompatible(path, "its file is not one of LMDB 0.9")
     if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.PanicError):
         return corrupt(path, "the storage engine finds its file damaged")
     number = getattr(error, "code", 0)
     return unavailable(path, OSError(max(number, 0), str(error)))
-
-
-def corrupt(path: Path, why: str) -> StoreCorruptError:
-    """The store contradicts itself."""
-    return StoreCorruptError(
-        f"the store {path} is damaged",
-        why,
-        "Run `ksmp-relay verify` to see where; restore a backup, then `ksmp-relay new-epoch`.",
-    )
-
-
-def _incompatible(path: Path, why: str, what_to_do: str | None = None) -> StoreIncompatibleError:
-    return StoreIncompatibleError(
-        f"the store {path} cannot be read by this version",
-        why,
-        what_to_do or "Start the version of the relay that wrote it, or choose another directory.",
-    )

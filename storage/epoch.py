@@ -9,7 +9,8 @@ from pathlib import Path
 import lmdb
 
 from ksmp.types import Epoch
-from storage.environment import META_EPOCH, explain, open_environment
+from storage.environment import explain, open_environment
+from storage.tables import META_EPOCH
 
 
 def begin_new_epoch(path: Path, new_epoch: Callable[[], Epoch]) -> Epoch:

@@ -7,6 +7,7 @@ so that a long replay never waits for a sync, nor a sync for it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -20,6 +21,7 @@ from storage.failpoints import Failpoints
 from storage.group_commit import GroupCommit
 from storage.limits import StoreLimits
 from storage.log import Log, Operation, Page, ReadStatePage, Settle
+from storage.read_meter import ReadMeter
 from storage.reader import Reader
 from storage.space import SpaceWatch
 from storage.transaction import Writer
@@ -44,12 +46,14 @@ class LmdbLog(Log):
         on_space: Callable[[bool], None] = lambda _: None,
         limits: StoreLimits = StoreLimits(),
         meter: CommitMeter | None = None,
+        read_meter: ReadMeter | None = None,
         failpoints: Failpoints | None = None,
     ) -> None:
         """The callbacks are those of `GroupCommit` and `SpaceWatch`, `free_bytes` the writer's."""
         self._environment = environment
         self._reading = reading
         self._reader = Reader(environment)
+        self._read_meter = read_meter or ReadMeter()
         self._on_failure = on_failure
         self._writer = Writer(environment, free_bytes, limits, meter, failpoints)
         self._group_commit = GroupCommit(
@@ -109,7 +113,7 @@ class LmdbLog(Log):
             results.append(result)
             done.set()
 
-        self._reading.submit(job, deliver)
+        self._reading.submit(partial(self._read_meter.measure, job), deliver)
         await done.wait()
         (result,) = results
         if isinstance(result, StorageError):

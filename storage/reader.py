@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import lmdb
 
 from ksmp.types import GlobalInboxSeq, UserId
-from storage.environment import Environment, corrupt
+from storage.environment import Environment
 from storage.errors import StorageError, StoreFailedError
 from storage.keys import (
     ConversationNumbers,
@@ -28,6 +28,7 @@ from storage.keys import (
     unpack_record,
 )
 from storage.log import InboxHead, InboxRow, Page, ReadState, ReadStatePage
+from storage.tables import corrupt
 
 _UNREADABLE = (lmdb.Error, OSError, ValueError, struct.error, StorageError)
 

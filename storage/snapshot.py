@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import lmdb
 
-from storage.environment import Tables
+from storage.tables import Tables
 
 MAX_PROBLEMS: Final = 1_000
 """What is found beyond that is counted, not told."""

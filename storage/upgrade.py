@@ -24,11 +24,7 @@ from storage.keys import (
     unpack_pair,
     unpack_side,
 )
-
-UPGRADABLE: Final = frozenset((1,))
-"""The format versions that `upgrade` starts from."""
-
-Tables = dict[bytes, lmdb._Database]  # noqa: SLF001 - the stub's name of a public type
+from storage.tables import Tables
 
 _SIDED_BYTES: Final = 9  # of a key in `keys`: conversation and side
 

@@ -20,11 +20,12 @@ from pathlib import Path
 import lmdb
 
 from storage.directory import DATA_FILE, DirectoryLock, missing
-from storage.environment import ENGINE_LIB_VERSION, explain, open_tables, read_epoch
+from storage.environment import ENGINE_LIB_VERSION, explain
 from storage.errors import StoreCorruptError
 from storage.keys import TABLES
 from storage.snapshot import Snapshot
 from storage.structure import structure_problems
+from storage.tables import open_tables, read_epoch
 from storage.verify_inboxes import check_bytes, check_inboxes, check_reads
 from storage.verify_log import check_log, check_names
 

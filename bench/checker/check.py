@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -12,6 +14,12 @@ from bench.checker.loading import load
 from bench.checker.order import Order, order_of
 from bench.checker.story import Story
 from bench.checker.verdict import Verdict
+
+LOADING: Final = 0.4
+"""Of the time that it takes to judge a history, about as much goes into reading it."""
+
+Progress = Callable[[float], None]
+"""Is told the share that is done, again and again."""
 
 
 class Report(Struct, frozen=True):
@@ -47,20 +55,32 @@ class Report(Struct, frozen=True):
         return tuple(one.invariant for one in self.verdicts if one.verdict == word)
 
 
-def check(path: Path) -> Report:
+def _nobody_waits(share: float) -> None:
+    pass
+
+
+def check(path: Path, progress: Progress = _nobody_waits) -> Report:
     """The report on the history in a file.
 
     Raises:
         HistoryError: it is not a history, or contradicts itself.
         OSError: it cannot be read.
     """
-    return judge(load(path))
+    progress(0.0)
+    story = load(path, lambda share: progress(LOADING * share))
+    report = judge(story, lambda share: progress(LOADING + (1 - LOADING) * share))
+    progress(1.0)
+    return report
 
 
-def judge(story: Story) -> Report:
+def judge(story: Story, progress: Progress = _nobody_waits) -> Report:
     """The report on a story."""
+    progress(0.0)
     index = build(story)
-    verdicts = tuple(invariant.judge(story, index) for invariant in ALL)
+    verdicts = []
+    for done, invariant in enumerate(ALL, 1):
+        progress(done / (len(ALL) + 1))
+        verdicts.append(invariant.judge(story, index))
     is_clean = all(one.verdict != "violated" for one in verdicts)
     return Report(
         relay=story.header.relay,
@@ -73,9 +93,9 @@ def judge(story: Story) -> Report:
         whole=story.is_whole,
         ok=story.is_whole and is_clean and any(one.examined for one in verdicts),
         order=order_of(story, _violations(verdicts, "I3")),
-        verdicts=verdicts,
+        verdicts=tuple(verdicts),
     )
 
 
-def _violations(verdicts: tuple[Verdict, ...], name: str) -> int:
+def _violations(verdicts: Iterable[Verdict], name: str) -> int:
     return next(one.violations for one in verdicts if one.invariant == name)

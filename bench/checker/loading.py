@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Final
 
 from bench.checker import records as r
 from bench.checker.digests import payload_mark
-from bench.checker.reading import HistoryError, opened
+from bench.checker.reading import HistoryError, Opened, opened
 from bench.checker.story import (
     Asked,
     Connection,
@@ -26,17 +26,26 @@ from bench.checker.story import (
 )
 
 SHA256_BYTES: Final = 32
+RECORDS_BETWEEN: Final = 10_000
+"""Records read between two words on the progress."""
 
 
-def load(path: Path) -> Story:
-    """The story that a file tells.
+def load(path: Path, progress: Callable[[float], None] = lambda _: None) -> Story:
+    """The story that a file tells; `progress` is told how much of it was read.
 
     Raises:
         HistoryError: it is not a history, or contradicts itself.
         OSError: it cannot be read.
     """
     with opened(path) as history:
-        return story_of(history.header, history.records)
+        return story_of(history.header, _told(history, progress))
+
+
+def _told(history: Opened, progress: Callable[[float], None]) -> Iterator[r.Record]:
+    for number, record in enumerate(history.records):
+        if number % RECORDS_BETWEEN == 0:
+            progress(history.share())
+        yield record
 
 
 def story_of(header: r.Header, records: Iterable[r.Record]) -> Story:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -25,10 +25,11 @@ class HistoryError(Exception):
 
 
 class Opened(NamedTuple):
-    """A history, its records still to come."""
+    """A history, its records still to come; `share` is how much of the file was read by now."""
 
     header: Header
     records: Iterator[Record]
+    share: Callable[[], float]
 
 
 @contextmanager
@@ -42,10 +43,16 @@ def opened(path: Path) -> Iterator[Opened]:
     with path.open("rb") as file:
         first = file.read(1)
         file.seek(0)
-        yield _json_lines(file) if first == b"{" else _msgpack_stream(file)
+        size = path.stat().st_size
+
+        def share() -> float:
+            return min(1.0, file.tell() / max(1, size))  # a file that is written to may grow
+
+        read = _json_lines if first == b"{" else _msgpack_stream
+        yield Opened(*read(file), share)
 
 
-def _json_lines(file: BinaryIO) -> Opened:
+def _json_lines(file: BinaryIO) -> tuple[Header, Iterator[Record]]:
     def records() -> Iterator[Record]:
         for number, line in enumerate(file, 2):
             try:
@@ -57,10 +64,10 @@ def _json_lines(file: BinaryIO) -> Opened:
         header = _decode_header(file.readline(RECORD_MAX_BYTES))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise HistoryError(f"line 1 is not a header: {error}") from None
-    return Opened(_known(header), records())
+    return _known(header), records()
 
 
-def _msgpack_stream(file: BinaryIO) -> Opened:
+def _msgpack_stream(file: BinaryIO) -> tuple[Header, Iterator[Record]]:
     unpacker = msgpack.Unpacker(
         file, read_size=PIECE_BYTES, max_buffer_size=RECORD_MAX_BYTES, strict_map_key=True
     )
@@ -79,7 +86,7 @@ def _msgpack_stream(file: BinaryIO) -> Opened:
         header = msgspec.convert(unpacker.unpack(), Header)
     except (msgspec.MsgspecError, msgpack.UnpackException, ValueError) as error:
         raise HistoryError(f"it does not begin with a header: {error}") from None
-    return Opened(_known(header), records())
+    return _known(header), records()
 
 
 def _kind_of(item: object) -> type[Record]:

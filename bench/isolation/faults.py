@@ -46,8 +46,8 @@ class Ordered:
     """A fault that the relay itself commits, at its failpoints."""
 
     def __init__(self, plan: LoadPlan, orders: Sequence[Order]) -> None:
-        self._failpoints = Failpoints(plan.admin)
         self._orders = orders
+        self._failpoints = Failpoints(plan.admin)
 
     async def prepare(self) -> None:
         """There is nothing to prepare."""
@@ -73,12 +73,17 @@ def fault_of(plan: LoadPlan, persons: Sequence[Person]) -> Fault:
         case "stuck-reader":
             pairs = [(persons[side], persons[side ^ 1]) for side in stuck_readers(experiment)]
             return StuckReaders(pairs, plan.write_seconds)
-        case name:
+        case _:
             victims = [
                 Conversation(side.conversation_id, (side.user, side.peer))
                 for side in (persons[2 * victim] for victim in victims_of(experiment))
             ]
-            return Ordered(plan, _ORDERS[name](plan, victims))
+            return Ordered(plan, orders_of(plan, victims))
+
+
+def orders_of(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+    """What is ordered of the relay, for a fault that it commits itself."""
+    return _ORDERS[plan.experiment.fault](plan, victims)
 
 
 def _crash_loop(_plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:

@@ -64,7 +64,7 @@ def run(experiment: Experiment, directory: Path) -> Findings:
         rate, saturation = experiment.rate_per_s, None
         if rate is None:
             saturation = measure_saturation(experiment, users, relay_version())
-            rate = saturation / 2
+            rate = round(saturation / 2, 1)  # as the findings tell it, so that a rerun is the same
         measured = _loaded(experiment, rate, users, directory)
         try:
             with progress_bar("isolation") as show:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,7 +40,7 @@ def victims_of(experiment: Experiment) -> tuple[int, ...]:
 
 def schedule_of(experiment: Experiment, rate_per_s: float, warm_up_seconds: float) -> Schedule:
     """Every send from the warm-up to the end of the last phase."""
-    chance = _chance(experiment.seed, "sends")
+    chance, poison = _chance(experiment.seed, "sends"), _chance(experiment.seed, "poison")
     poisoned = frozenset(victims_of(experiment)) if experiment.fault == "poison" else frozenset()
     schedule = Schedule(array("q"), array("l"), bytearray())
     at, end = -warm_up_seconds, experiment.seconds
@@ -49,7 +48,7 @@ def schedule_of(experiment: Experiment, rate_per_s: float, warm_up_seconds: floa
         sender = chance.randrange(2 * experiment.conversations)
         schedule.at_ns.append(int(at * NS))
         schedule.sender.append(sender)
-        schedule.is_poison.append(_is_poison(sender, poisoned, chance))
+        schedule.is_poison.append(sender // 2 in poisoned and poison.random() < POISON_SHARE)
     return schedule
 
 
@@ -57,10 +56,6 @@ def stuck_readers(experiment: Experiment) -> tuple[int, ...]:
     """Of each victim, the side that stops reading, by sender's number."""
     chance = _chance(experiment.seed, "stuck readers")
     return tuple(2 * victim + chance.randrange(2) for victim in victims_of(experiment))
-
-
-def _is_poison(sender: int, poisoned: Collection[int], chance: random.Random) -> bool:
-    return sender // 2 in poisoned and chance.random() < POISON_SHARE
 
 
 def _chance(seed: int, purpose: str) -> random.Random:

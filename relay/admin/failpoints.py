@@ -91,7 +91,7 @@ def _described(standing: Standing) -> dict[str, object]:
     return {"id": standing.number} | order | {"hits": standing.hits, "passed": standing.passed}
 
 
-async def _refuse(_request: Request) -> Response:
+async def _refuse(_request: Request) -> Response:  # noqa: ASYNC124 - as pages are
     return _error(
         404,
         "not_a_lab",

@@ -51,6 +51,7 @@ class RelayCollector(Collector):
         yield from self._messages()
         yield from self._conversations()
         yield from self._storage()
+        yield from self._space()
         yield from self._process()
         yield from self._laboratory()
 
@@ -65,11 +66,11 @@ class RelayCollector(Collector):
         traffic = self._observed.traffic
         for name, meaning, value in (
             ("ksmp_received", "Messages received from clients, of every kind.", traffic.received),
-            ("ksmp_received_bytes", "The bytes of those messages.", traffic.received_bytes),
+            ("ksmp_received_bytes", "Bytes of those messages.", traffic.received_bytes),
             ("ksmp_sends", "Sends handed to their conversation.", traffic.sends),
             ("ksmp_acks", "Acknowledgements of sends.", traffic.acks),
             ("ksmp_frames", "Records sent to connections.", traffic.frames),
-            ("ksmp_frames_bytes", "The bytes of those frames.", traffic.frames_bytes),
+            ("ksmp_frames_bytes", "Bytes of those frames.", traffic.frames_bytes),
         ):
             yield CounterMetricFamily(name, meaning, value=value)
         errors = CounterMetricFamily(
@@ -98,7 +99,7 @@ class RelayCollector(Collector):
                 router.deepest_mailbox,
             ),
             ("ksmp_letters_under_way", "Letters routed and not yet answered.", router.under_way),
-            ("ksmp_letters_under_way_bytes", "The bytes of those.", router.under_way_bytes),
+            ("ksmp_letters_under_way_bytes", "Bytes of those letters.", router.under_way_bytes),
         ):
             yield _gauge(name, meaning, value)
         yield CounterMetricFamily(
@@ -108,31 +109,48 @@ class RelayCollector(Collector):
         )
 
     def _storage(self) -> Iterator[Metric]:
-        meter, usage = self._observed.meter, self._observed.store.usage
+        meter, reads = self._observed.meter, self._observed.read_meter
         yield _histogram("ksmp_commit_operations", "Operations in one commit.", meter.operations)
         yield _histogram(
-            "ksmp_commit_seconds", "From the begin of a transaction to its end.", meter.seconds
+            "ksmp_commit_seconds",
+            "Seconds from the begin of a transaction to its end on disk.",
+            meter.seconds,
         )
         yield _histogram(
             "ksmp_sync_seconds",
-            "Of that, the engine's commit: writing, and waiting for the disk.",
+            "Seconds of that in which the engine writes and waits for the disk.",
             meter.sync_seconds,
         )
         yield _gauge(
             "ksmp_commit_under_way_seconds",
-            "How long the present transaction has been under way; 0 without one.",
+            "Seconds that the present transaction has been under way; 0 without one.",
             meter.under_way_seconds,
         )
-        if usage is not None:
-            yield _gauge("ksmp_store_bytes", "The store's file on the disk.", usage.file_bytes)
-            yield _gauge("ksmp_store_map_bytes", "The store's map.", usage.map_bytes)
-            yield _gauge("ksmp_store_map_used_bytes", "How far it is in use.", usage.used_bytes)
-            yield _gauge("ksmp_disk_free_bytes", "Free on the store's disk.", usage.free_bytes)
+        yield _histogram("ksmp_read_seconds", "Seconds that a read takes.", reads.seconds)
+        yield _gauge(
+            "ksmp_read_under_way_seconds",
+            "Seconds that the present read has been under way; 0 without one.",
+            reads.under_way_seconds,
+        )
+
+    def _space(self) -> Iterator[Metric]:
+        usage = self._observed.store.usage
+        if usage is None:
+            return
+        for name, meaning, value in (
+            ("ksmp_store_bytes", "Bytes of the store's file on the disk.", usage.file_bytes),
+            ("ksmp_store_map_bytes", "Bytes of the store's map.", usage.map_bytes),
+            ("ksmp_store_map_used_bytes", "Bytes of the map that are in use.", usage.used_bytes),
+            ("ksmp_disk_free_bytes", "Bytes free on the store's disk.", usage.free_bytes),
+        ):
+            yield _gauge(name, meaning, value)
 
     def _process(self) -> Iterator[Metric]:
         observed = self._observed
         yield _histogram(
-            "ksmp_loop_lag_seconds", "How late the event loop is.", observed.loop.lag_seconds
+            "ksmp_loop_lag_seconds",
+            "Seconds that the event loop is late.",
+            observed.loop.lag_seconds,
         )
         is_ready = not observed.readiness.reasons(observed.store.usage)
         yield _gauge("ksmp_ready", "1 where /readyz says 200, else 0.", int(is_ready))

@@ -16,6 +16,7 @@ from relay.admin.watches import LoopWatch, StoreWatch
 from relay.lab.laboratory import Laboratory
 from relay.telemetry import LineKind
 from storage.commit_meter import CommitMeter
+from storage.read_meter import ReadMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Observed:
     router: Router
     traffic: Traffic
     meter: CommitMeter
+    read_meter: ReadMeter
     loop: LoopWatch
     store: StoreWatch
     lines: Mapping[LineKind, int]

@@ -17,6 +17,7 @@ from typing import Final
 import trio
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -50,7 +51,8 @@ class Pages:
                 Route("/conversations/{digest}/release", self.release, methods=["POST"]),
                 Route("/dead-letters", self.dead_letters),
                 *failpoint_routes(self._observed.lab),
-            ]
+            ],
+            exception_handlers={HTTPException: _refuse},
         )
 
     async def health(self, _request: Request) -> Response:
@@ -113,3 +115,10 @@ class Pages:
             for one in reversed(dead_letters.latest)
         ]
         return JSONResponse({"total": dead_letters.total, "latest": latest})
+
+
+async def _refuse(_request: Request, refused: Exception) -> Response:  # noqa: ASYNC124 - as Starlette wants it
+    """As every other refusal is said: there is no such page, or not by this method."""
+    assert isinstance(refused, HTTPException)
+    code = "method_not_allowed" if refused.status_code == 405 else "not_found"
+    return JSONResponse({"error": code}, refused.status_code, refused.headers)

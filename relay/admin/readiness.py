@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from storage.commit_meter import CommitMeter
+from storage.read_meter import ReadMeter
 from storage.usage import StoreUsage
 
 NEARLY_FULL_DISK: Final = 2
@@ -28,9 +29,15 @@ class Readiness:
     """Owns the relay's phase, and judges its store. All in one step: it never waits."""
 
     def __init__(
-        self, meter: CommitMeter, *, sync_stall_seconds: float, min_free_bytes: int
+        self,
+        meter: CommitMeter,
+        read_meter: ReadMeter,
+        *,
+        sync_stall_seconds: float,
+        min_free_bytes: int,
     ) -> None:
         self._meter = meter
+        self._read_meter = read_meter
         self.phase = Phase.STARTING
         self.has_space = True
         self.adopt(sync_stall_seconds=sync_stall_seconds, min_free_bytes=min_free_bytes)
@@ -48,6 +55,8 @@ class Readiness:
     def _of_the_store(self, usage: StoreUsage | None) -> Iterator[str]:
         if self._meter.under_way_seconds > self._sync_stall_seconds:
             yield "sync_stalled"
+        if self._read_meter.under_way_seconds > self._sync_stall_seconds:
+            yield "reads_stalled"
         if not self.has_space:
             yield "storage_full"
         if usage is None:

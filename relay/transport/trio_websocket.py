@@ -40,12 +40,7 @@ async def open_trio_websocket(
     stream: ByteStream, upgrade: Upgrade, rest: bytes, limits: TransportLimits
 ) -> AsyncIterator[TrioWebSocketTransport]:
     """See `relay.transport.opening.OpenTransport`."""
-    watcher = FrameWatcher(
-        is_text=upgrade.codec.is_text,
-        max_frame_bytes=limits.max_frame_bytes,
-        max_fragments=limits.fragments_per_frame,
-        control_frames_per_second=limits.control_frames_per_second,
-    )
+    watcher = FrameWatcher(**limits.of_frames(is_text=upgrade.codec.is_text))
     transport = TrioWebSocketTransport(
         stream,
         watcher,

@@ -26,12 +26,7 @@ def open_websocket(
     stream: ByteStream, upgrade: Upgrade, rest: bytes, limits: TransportLimits
 ) -> WebSocketTransport:
     """See `relay.transport.opening.OpenTransport`."""
-    framing = ServerFraming(
-        is_text=upgrade.codec.is_text,
-        max_frame_bytes=limits.max_frame_bytes,
-        max_fragments=limits.fragments_per_frame,
-        control_frames_per_second=limits.control_frames_per_second,
-    )
+    framing = ServerFraming(**limits.of_frames(is_text=upgrade.codec.is_text))
     transport = WebSocketTransport(
         stream,
         framing,

@@ -80,6 +80,7 @@ def fail(*_: object) -> None:
     raise Planted
 
 
+@pytest.mark.rule("S37")
 async def test_a_bug_in_handling_an_event_ends_that_connection_and_tells_nothing_of_itself(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ async def test_a_bug_in_handling_an_event_ends_that_connection_and_tells_nothing
     assert_told_as_a_failure(world)
 
 
+@pytest.mark.rule("S37")
 @pytest.mark.parametrize("broken", ["advance", "tell_read"])
 async def test_a_bug_in_delivering_to_one_reader_keeps_no_other_from_its_records(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, broken: str

@@ -95,6 +95,7 @@ async def test_a_repeated_key_gets_the_first_ack_and_another_payload_a_conflict(
     assert len(world.log.records[KEY]) == 1
 
 
+@pytest.mark.rule("S5", "S9", "S10")
 @pytest.mark.trio
 async def test_a_crash_at_any_checkpoint_leaves_the_log_whole_and_nobody_waiting(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +160,7 @@ def assert_answers_true(log: MemoryLog, client: Client) -> None:
     assert set(stored) == {"early-0", "early-1", "early-2", "late-1", "late-2"}
 
 
+@pytest.mark.rule("S12")
 @pytest.mark.trio
 async def test_a_letter_that_crashes_alone_is_rejected_and_its_neighbours_are_stored(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
@@ -188,6 +190,7 @@ async def test_a_letter_that_crashes_alone_is_rejected_and_its_neighbours_are_st
     assert world.telemetry.count("letter.dead") == 1
 
 
+@pytest.mark.rule("S3")
 @pytest.mark.trio
 async def test_a_letter_that_is_stopped_from_above_while_taken_again_is_no_dead_letter(
     autojump_clock: trio.testing.MockClock,
@@ -232,6 +235,7 @@ def incarnation(world: World, mailbox: Mailbox) -> Conversation:
     )
 
 
+@pytest.mark.rule("S18", "S22", "S25")
 @pytest.mark.trio
 async def test_a_conversation_over_its_intensity_is_quarantined_alone_and_comes_back(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
@@ -279,6 +283,7 @@ async def test_a_conversation_over_its_intensity_is_quarantined_alone_and_comes_
     assert world.telemetry.count("actor.quarantined") >= 1
 
 
+@pytest.mark.rule("S6")
 @pytest.mark.trio
 async def test_a_dead_incarnations_append_is_still_answered_by_its_commit(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
@@ -342,6 +347,7 @@ async def test_a_full_store_refuses_new_sends_answers_known_ones_and_recovers(
     assert isinstance(client.to(later)[0], SendAck)
 
 
+@pytest.mark.rule("S39")
 @pytest.mark.trio
 async def test_a_failed_store_leaves_every_outcome_unknown_and_acknowledges_nothing(
     autojump_clock: trio.testing.MockClock,
@@ -361,6 +367,7 @@ async def test_a_failed_store_leaves_every_outcome_unknown_and_acknowledges_noth
     assert len(answers) == 5
 
 
+@pytest.mark.rule("S42")
 @pytest.mark.trio
 async def test_a_writer_that_lost_the_head_takes_it_from_the_log_and_goes_on(
     autojump_clock: trio.testing.MockClock,

@@ -389,3 +389,22 @@ def test_a_users_rate_is_remembered_until_it_is_full_again_and_then_forgotten() 
     assert remembered is spent
     assert len(inboxes._buckets) <= 1_002
     assert inboxes.bucket(ALICE, 11.0) is not spent
+
+
+def test_while_no_rate_can_be_forgotten_nobody_looks_for_one_at_each_newcomer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweeps = 0
+    forget = Inboxes._forget_full_buckets
+
+    def count(inboxes: Inboxes, now: float) -> None:
+        nonlocal sweeps
+        sweeps += 1
+        forget(inboxes, now)
+
+    monkeypatch.setattr(Inboxes, "_forget_full_buckets", count)
+    inboxes = Inboxes(MemoryLog(), Limits(sends_per_second=1, sends_burst=10))
+    for n in range(9_000):
+        inboxes.bucket(UserId(f"user-{n}"), 0.0).take(0.0)
+
+    assert sweeps == 4  # at 1,000 and whenever there are twice as many

@@ -26,6 +26,7 @@ class Postbox(Client):
         self.deliveries.append(len(self.answers))
 
 
+@pytest.mark.rule("S9")
 @pytest.mark.parametrize("write", [send_letter, lambda client: read_letter(client, 1)])
 def test_the_first_answer_counts_and_later_ones_are_ignored(write) -> None:
     client = Client()

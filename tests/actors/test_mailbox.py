@@ -143,6 +143,7 @@ async def test_a_mailbox_is_idle_only_when_nothing_waits_and_all_in_hand_is_answ
     assert seen == [True, False, False, False, True]
 
 
+@pytest.mark.rule("S5")
 @pytest.mark.parametrize("is_receiver_first", [True, False])
 async def test_a_receiver_that_fails_at_any_checkpoint_loses_no_letter(
     autojump_clock: MockClock, is_receiver_first: bool

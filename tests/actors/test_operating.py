@@ -36,6 +36,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Conversation, "_turn", poisoned)
 
 
+@pytest.mark.rule("S16")
 @pytest.mark.trio
 async def test_a_dead_letter_is_remembered_with_what_it_raised_and_nothing_it_said(
     autojump_clock: MockClock, poison: None
@@ -60,6 +61,7 @@ async def test_a_dead_letter_is_remembered_with_what_it_raised_and_nothing_it_sa
     assert isinstance(client.to(letters[0])[0], SendAck)
 
 
+@pytest.mark.rule("S15")
 def test_only_the_latest_dead_letters_are_remembered_and_all_are_counted() -> None:
     letters = DeadLetters()
     for number in range(DEAD_LETTERS + 5):
@@ -69,6 +71,7 @@ def test_only_the_latest_dead_letters_are_remembered_and_all_are_counted() -> No
     assert [one.at_ms for one in letters.latest] == list(range(5, DEAD_LETTERS + 5))
 
 
+@pytest.mark.rule("S26")
 @pytest.mark.trio
 async def test_a_conversation_released_by_hand_lives_at_once_as_if_it_had_never_failed(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch

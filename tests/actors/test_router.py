@@ -92,22 +92,25 @@ async def test_a_conversation_in_use_is_not_passivated(autojump_clock: MockClock
     assert world.telemetry.count("conversation.passivated") == 0
 
 
+@pytest.mark.rule("S28")
 async def test_a_conversation_that_waits_for_the_disk_is_not_passivated(
     autojump_clock: MockClock,
 ) -> None:
     world, client = World(Limits(conversation_idle_seconds=5.0)), Client()
-    letter = send_letter(client)
+    letters = [send_letter(client, "waits"), send_letter(client, "in hand")]
     async with trio.open_nursery() as nursery:
         await world.start(nursery)
-        world.log.is_held = True
-        world.route(letter)
-        await trio.sleep(60.0)
-        assert world.router.live_conversations == 1
-        world.log.release()
-        await all_answered([letter])
+        for letter in letters:  # the first while the head is read, the second while it is appended
+            world.log.is_held = True
+            world.route(letter)
+            await trio.sleep(60.0)
+            assert world.router.live_conversations == 1
+            world.log.release()
+            await all_answered([letter])
         nursery.cancel_scope.cancel()
 
-    assert numbers(client, [letter]) == [1]
+    assert numbers(client, letters) == [1, 2]
+    assert world.telemetry.count("conversation.activated") == 1
 
 
 async def test_past_the_limit_the_longest_unused_makes_room(autojump_clock: MockClock) -> None:

@@ -8,7 +8,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.conversation import Conversation
 from actors.letters import Letter
-from actors.router import QUARANTINE_MAX_SECONDS, Router
+from actors.quarantines import FORGOTTEN_AFTER_SECONDS
+from actors.router import Router
 from actors.supervisor import Backoff, Intensity
 from storage.log import ConversationHead
 from tests.actors.saboteur import Planted
@@ -46,6 +47,7 @@ async def test_what_a_quarantine_answers_is_given_back_too(
     assert world.router._under_way_bytes == 0
 
 
+@pytest.mark.rule("S19", "S22")
 async def test_a_quarantine_lasts_as_long_as_it_says_and_longer_each_time(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +113,7 @@ async def test_a_quarantine_leaves_alone_a_conversation_that_was_activated_meanw
     assert numbers(client, [second, third]) == [1, 2]
 
 
+@pytest.mark.rule("S21")
 async def test_a_conversation_that_behaved_for_long_is_forgiven(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +121,7 @@ async def test_a_conversation_that_behaved_for_long_is_forgiven(
     seconds: list[object] = []
     async with trio.open_nursery() as nursery:
         await world.start(nursery)
-        for pause in (10.0, 4.0 + QUARANTINE_MAX_SECONDS + 2.0, 0.0):
+        for pause in (10.0, 4.0 + FORGOTTEN_AFTER_SECONDS + 2.0, 0.0):
             victim = send_letter(client)
             with monkeypatch.context() as sabotage:
                 sabotage.setattr(Conversation, "_read_head", crash)
@@ -132,6 +135,7 @@ async def test_a_conversation_that_behaved_for_long_is_forgiven(
     assert seconds == [1.0, 4.0, 1.0]
 
 
+@pytest.mark.rule("S6", "S24")
 async def test_a_quarantined_letter_that_the_log_holds_is_answered_by_its_commit(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +173,7 @@ async def test_a_quarantined_letter_that_the_log_holds_is_answered_by_its_commit
 # ── restart ──────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.rule("S33")
 async def test_a_restarted_router_keeps_its_mailboxes_and_takes_letters_all_the_while(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

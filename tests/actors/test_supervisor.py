@@ -44,6 +44,7 @@ def no_jitter() -> float:
     return 0.0
 
 
+@pytest.mark.rule("S1")
 async def test_the_first_restart_is_at_once_and_the_next_ones_wait_ever_longer(
     autojump_clock: MockClock,
 ) -> None:
@@ -56,6 +57,7 @@ async def test_the_first_restart_is_at_once_and_the_next_ones_wait_ever_longer(
     assert waits == pytest.approx([0.0, 0.5, 1.0, 2.0, 2.0, 2.0])
 
 
+@pytest.mark.rule("S1")
 @given(failures=st.integers(2, 500), jitter=st.floats(0, 1, exclude_max=True))
 def test_a_delay_lies_between_half_and_the_whole_of_what_doubling_gives(
     failures: int, jitter: float
@@ -67,6 +69,7 @@ def test_a_delay_lies_between_half_and_the_whole_of_what_doubling_gives(
     assert backoff.delay(failures, 0.0) < backoff.delay(failures, 0.9)
 
 
+@pytest.mark.rule("S2")
 async def test_one_failure_too_many_within_the_period_reaches_the_parent_with_its_cause(
     autojump_clock: MockClock,
 ) -> None:
@@ -79,6 +82,7 @@ async def test_one_failure_too_many_within_the_period_reaches_the_parent_with_it
     assert len(child.starts) == 4
 
 
+@pytest.mark.rule("S2")
 async def test_failures_that_are_spread_over_periods_are_restarted_for_ever(
     autojump_clock: MockClock,
 ) -> None:
@@ -116,6 +120,7 @@ async def test_a_transient_child_that_is_done_is_left_alone(autojump_clock: Mock
     assert len(child.starts) == 1
 
 
+@pytest.mark.rule("S4")
 async def test_a_permanent_child_is_restarted_though_it_only_returned(
     autojump_clock: MockClock,
 ) -> None:
@@ -128,6 +133,7 @@ async def test_a_permanent_child_is_restarted_though_it_only_returned(
     assert escalated.value.__cause__ is None
 
 
+@pytest.mark.rule("S3")
 @pytest.mark.parametrize("waits_to_restart", [False, True])
 async def test_cancelling_stops_the_child_without_a_word_of_failure(
     autojump_clock: MockClock, waits_to_restart: bool

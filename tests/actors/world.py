@@ -103,6 +103,15 @@ async def all_answered(letters: list[Letter]) -> None:
             await trio.sleep(0.01)
 
 
+async def until_one_has_failed(world: World) -> None:
+    """Wait, step by step, for the first failure of an actor."""
+    for _ in range(1_000):
+        if world.telemetry.count("actor.failed"):
+            return
+        await trio.lowlevel.checkpoint()
+    raise AssertionError("nothing has failed")
+
+
 class Client:
     """Whoever waits for answers: keeps what came for each letter."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,15 @@ import msgspec
 import pytest
 
 import bench.cli
+from bench import beside_nats
 from bench.beside_nats import Side, comparison
 from bench.checker.check import Report
 from bench.checker.order import Order
 from bench.latency import Latencies, Percentiles
-from bench.ordering import OrderingReport, Shape
+from bench.ordering import OrderingReport, Shape, load_own_relay
+from bench.plan import Measured
+from bench.run import Run
+from tests.bench.checker.tale import Tale
 from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
 
 SHORT = ("--seconds", "0.5", "--warm-up", "0.1", "--size", "64", "--json")
@@ -81,6 +86,48 @@ def test_its_history_is_kept_and_judged_again_by_hand(tmp_path: Path) -> None:
 
     assert judged.returncode == 0
     assert json.loads(judged.stdout) == report["checker"]
+
+
+def test_a_person_who_waits_for_a_verdict_sees_a_bar(tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    Tale(history, 1).tell(120)
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", closefd=True, buffering=0) as screen:
+        judged = subprocess.run(
+            [*PROGRAM, "check", str(history)],
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TERM": "xterm"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+            timeout=60,
+            check=False,
+        )
+        seen = screen.read(1 << 16)
+        os.close(theirs)
+
+    assert judged.returncode == 0
+    assert b"judging what was seen" in seen
+
+
+def test_a_load_that_is_only_compared_is_not_recorded() -> None:
+    run = load_own_relay(Shape(2, 2, 64, 0.3, 0.1))
+
+    assert run.measured.acked_per_s > 0
+    assert (run.measured.unanswered, run.measured.undelivered) == (0, 0)
+
+
+def test_beside_nats_neither_side_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    latency = Percentiles(1.0, 2.0, 3.0)
+    measured = Measured(4, 1.0, 90.0, 90.0, latency, latency, 0, 2, 0, 0, 0.3)
+    monkeypatch.setattr(beside_nats, "load_own_relay", lambda shape: Run(measured, 0.5))
+    monkeypatch.setattr(beside_nats, "_measure_nats", lambda *_: Run(measured, 0.6))
+
+    compared = beside_nats._compare(Shape(2, 2, 64, 1.0, 0.0), 3, "core", 16)
+
+    assert compared.undelivered == 3 * 2
+    assert compared.ratio == 1.0
+    assert [one.server_cpu for one in compared.relay + compared.nats] == [0.5] * 3 + [0.6] * 3
 
 
 def test_a_relay_that_runs_already_is_measured_within_its_limits(tmp_path: Path) -> None:

@@ -14,9 +14,16 @@ import pytest
 @contextmanager
 def syncs(pid: int, inject: str) -> Iterator[None]:
     """Every fdatasync of the process has this done to it: `error=EIO`, `delay_enter=1000000`."""
+    with calls(pid, "fdatasync", inject):
+        yield
+
+
+@contextmanager
+def calls(pid: int, call: str, inject: str) -> Iterator[None]:
+    """Every such system call of the process has this done to it."""
     if shutil.which("strace") is None:
-        pytest.skip("strace is not installed: it makes a sync fail or wait")
-    injected = ["-e", "trace=fdatasync", "-e", f"inject=fdatasync:{inject}"]
+        pytest.skip("strace is not installed: it makes a call fail or wait")
+    injected = ["-e", f"trace={call}", "-e", f"inject={call}:{inject}"]
     strace = subprocess.Popen(
         ["strace", "-f", "-qq", "-o", "/dev/null", *injected, "-p", str(pid)],
         stdin=subprocess.DEVNULL,

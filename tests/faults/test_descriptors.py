@@ -18,6 +18,7 @@ from tests.wire.clients import ANSWER_SECONDS
 from tests.wire.codecs import MSGPACK, Event
 from tests.wire.connecting import Clients, StartRelay
 from tests.wire.messages import ack_read, envelope, fresh, ping, resume, send
+from tests.wire.recording import RecordedSocket
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -27,6 +28,8 @@ LARGE_SENDS: Final = 80
 WAITING: Final = 10
 TICKS_OF_A_RELAY_AT_REST: Final = 10  # hundredths of a second of processor time, in a second
 NEVER: Final = 3_600
+
+Exhausted = tuple[RecordedSocket, RecordedSocket, ExitStack]
 
 
 @pytest.fixture
@@ -47,14 +50,10 @@ def leave_descriptors(own: Clients, spare: int) -> None:
     resource.prlimit(pid_of(own.relay), resource.RLIMIT_NOFILE, (most, most))
 
 
-def tell(peer: raw.RawSocket, event: Event) -> None:
-    peer.send(raw.message(MSGPACK.encode(event)))
-
-
-def ask(peer: raw.RawSocket, event: Event, answer: str) -> Event:
+def ask(peer: RecordedSocket, event: Event, answer: str) -> Event:
     """The next event of type `ksmpv3.<answer>`, after telling `event`."""
-    tell(peer, event)
-    while (received := peer.event(MSGPACK))["type"] != f"ksmpv3.{answer}":
+    peer.tell(event)
+    while (received := peer.take())["type"] != f"ksmpv3.{answer}":
         assert received["type"] == "ksmpv3.inbox.frame", received
     return received
 
@@ -76,11 +75,11 @@ def knock(own: Clients) -> raw.RawSocket:
 
 
 @pytest.fixture
-def exhausted(own: Clients) -> Iterator[tuple[raw.RawSocket, raw.RawSocket, ExitStack]]:
+def exhausted(own: Clients) -> Iterator[Exhausted]:
     """Alice and bob are connected; others, whom the stack closes, have taken all descriptors."""
     with (
-        own.connect_raw("alice", MSGPACK) as alice,
-        own.connect_raw("bob", MSGPACK) as bob,
+        own.connect_recorded("alice") as alice,
+        own.connect_recorded("bob") as bob,
         ExitStack() as others,
     ):
         leave_descriptors(own, SPARE_DESCRIPTORS)
@@ -88,8 +87,9 @@ def exhausted(own: Clients) -> Iterator[tuple[raw.RawSocket, raw.RawSocket, Exit
         yield alice, bob, others
 
 
+@pytest.mark.promises("I1", "I5", "I9", "I10", "I12", "I13", "I18")
 def test_those_who_are_connected_do_without_descriptors_whatever_they_do(
-    own: Clients, exhausted: tuple[raw.RawSocket, raw.RawSocket, ExitStack]
+    own: Clients, exhausted: Exhausted
 ) -> None:
     alice, bob, _ = exhausted
     sent = envelope("alice", "bob", conversationId="talk")
@@ -98,14 +98,14 @@ def test_those_who_are_connected_do_without_descriptors_whatever_they_do(
     for _ in range(LARGE_SENDS):  # the store's file grows
         large = envelope("alice", "bob", conversationId="talk", ciphertext=bytes(250 * KIB))
         ask(alice, send(large), "send.ack")
-    tell(bob, resume(0))
+    bob.tell(resume(0))
     for number in range(1, LARGE_SENDS + 2):
-        assert bob.event(MSGPACK)["globalInboxSeq"] == number
-    assert bob.event(MSGPACK)["type"] == "ksmpv3.resume.complete"
+        assert bob.take()["globalInboxSeq"] == number
+    assert bob.take()["type"] == "ksmpv3.resume.complete"
     assert ask(bob, ack_read("talk", "alice", 7), "read")["serverSeq"] == 7
     assert ask(bob, {"type": "nonsense"}, "error")["code"] == "unknown_event"
     bob.send(raw.message(b"\xc1"))
-    assert bob.event(MSGPACK)["code"] == "malformed"
+    assert bob.take()["code"] == "malformed"
     token = own.issuer.token("bob", "default")
     assert ask(bob, {"type": "ksmpv3.auth", "token": token}, "auth.ok")
     assert ask(bob, {"type": "ksmpv3.auth", "token": token}, "error")["code"] == "rate_limited"
@@ -115,8 +115,9 @@ def test_those_who_are_connected_do_without_descriptors_whatever_they_do(
     )
 
 
+@pytest.mark.promises("I1", "I12")
 def test_out_of_descriptors_the_relay_answers_its_operator_and_is_at_rest(
-    own: Clients, exhausted: tuple[raw.RawSocket, raw.RawSocket, ExitStack]
+    own: Clients, exhausted: Exhausted
 ) -> None:
     alice, _, others = exhausted
     begun = time.monotonic()
@@ -131,6 +132,7 @@ def test_out_of_descriptors_the_relay_answers_its_operator_and_is_at_rest(
 
     own.relay.signal(signal.SIGHUP)
     assert ask(alice, ping("still-here"), "pong")["nonce"] == "still-here"
+    assert ask(alice, send(envelope("alice", "bob")), "send.ack")["serverSeq"] == 1
     now = status_of(own.relay)
     assert (now.connections, now.descriptors) == (full.connections, None)
     reports = log_of(own.relay, "listener.capacity")
@@ -139,10 +141,9 @@ def test_out_of_descriptors_the_relay_answers_its_operator_and_is_at_rest(
     assert b"Traceback" not in own.relay.output()
 
 
-def test_those_who_wait_get_in_when_others_leave(
-    own: Clients, exhausted: tuple[raw.RawSocket, raw.RawSocket, ExitStack]
-) -> None:
-    _, _, others = exhausted
+@pytest.mark.promises("I1", "I12")
+def test_those_who_wait_get_in_when_others_leave(own: Clients, exhausted: Exhausted) -> None:
+    alice, _, others = exhausted
     full = status_of(own.relay)
     with ExitStack() as stack:
         waiting = [stack.enter_context(knock(own)) for _ in range(WAITING)]
@@ -153,12 +154,14 @@ def test_those_who_wait_get_in_when_others_leave(
         for one in waiting:
             assert one.response().status == 101
             assert one.event(MSGPACK)["type"] == "ksmpv3.connected"
+        assert ask(alice, send(envelope("alice", "bob")), "send.ack")["serverSeq"] == 1
         wait_for_connections(own.relay, 2 + WAITING, ANSWER_SECONDS)
         assert status_of(own.relay).descriptors is not None
 
 
+@pytest.mark.promises("I1", "I12")
 def test_who_says_nothing_keeps_nobody_out_and_no_one_who_is_in_is_put_out(own: Clients) -> None:
-    with own.connect_raw("alice", MSGPACK) as alice, ExitStack() as stack:
+    with own.connect_recorded("alice") as alice, ExitStack() as stack:
         leave_descriptors(own, SPARE_DESCRIPTORS)
         for _ in range(SILENT):
             stack.enter_context(raw.RawSocket(own.relay.address))
@@ -167,5 +170,5 @@ def test_who_says_nothing_keeps_nobody_out_and_no_one_who_is_in_is_put_out(own: 
         for _ in range(SPARE_DESCRIPTORS // 2):
             stack.enter_context(own.connect_raw(codec=MSGPACK))
 
-        assert ask(alice, ping("still-here"), "pong")["nonce"] == "still-here"
+        assert ask(alice, send(envelope("alice", "bob")), "send.ack")["serverSeq"] == 1
         assert status_of(own.relay).connections == 1 + SPARE_DESCRIPTORS // 2

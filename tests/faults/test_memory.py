@@ -20,6 +20,7 @@ from tests.wire import raw
 from tests.wire.codecs import MSGPACK
 from tests.wire.connecting import Clients, StartRelay
 from tests.wire.messages import envelope, fresh, resume, send
+from tests.wire.recording import RecordedSocket
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -175,21 +176,18 @@ def silent_handshake(own: Clients) -> raw.RawSocket:
     return handshake
 
 
-def flood(own: Clients, sender: raw.RawSocket, user: str) -> None:
+def flood(own: Clients, sender: RecordedSocket, user: str) -> None:
     """As many sends at once as are taken, large and small, into many conversations."""
     small = [
-        raw.message(MSGPACK.encode(send(envelope(user, "nobody", conversationId=f"talk-{n}"))))
-        for n in range(CONVERSATIONS)
+        send(envelope(user, "nobody", conversationId=f"talk-{n}")) for n in range(CONVERSATIONS)
     ]
     large = envelope(user, "nobody", conversationId="large", ciphertext=bytes(CIPHERTEXT_BYTES))
-    sends = [
-        raw.message(MSGPACK.encode(send(large | {"idempotencyKey": fresh("key")})))
-        for _ in range(20)
-    ]
-    for piece in (b"".join(small), *sends):
-        sender.send(piece)
+    sends = [send(large | {"idempotencyKey": fresh("key")}) for _ in range(20)]
+    sender.tell(*small)
+    for one in sends:
+        sender.tell(one)
     for _ in range(len(small) + len(sends)):
-        assert sender.event(MSGPACK)["type"] in ("ksmpv3.send.ack", "ksmpv3.error")
+        assert sender.take()["type"] in ("ksmpv3.send.ack", "ksmpv3.error")
 
 
 def demand_too_much(own: Clients) -> None:
@@ -211,7 +209,7 @@ def attack(own: Clients, reader: str) -> None:
             stack.enter_context(silent_handshake(own))
         demand_too_much(own)
         senders = [
-            (user, stack.enter_context(own.connect_raw(user, MSGPACK)))
+            (user, stack.enter_context(own.connect_recorded(user)))
             for user in (f"sender-{number}" for number in range(SENDERS))
         ]
         stuck = []
@@ -235,13 +233,14 @@ def attacked(own: Clients, reader: str, baseline: Status) -> int:
     """What the process holds of its own when the attack and all who took part in it have gone."""
     attack(own, reader)
     wait_until_back(own.relay, baseline, BACK_SECONDS)
-    with own.connect_raw("prober", MSGPACK) as prober:
-        prober.send(raw.message(MSGPACK.encode(send(envelope("prober", "anyone")))))
-        assert prober.event(MSGPACK)["type"] == "ksmpv3.send.ack"
+    with own.connect_recorded("prober") as prober:
+        prober.tell(send(envelope("prober", "anyone")))
+        assert prober.take()["type"] == "ksmpv3.send.ack"
     wait_until_idle(pid_of(own.relay), BACK_SECONDS)
     return memory_of(pid_of(own.relay), "RssAnon")
 
 
+@pytest.mark.promises("I1", "I2", "I8", "I12")
 def test_attacked_in_every_way_at_once_the_relay_holds_no_more_than_it_says_and_leaks_nothing(
     start: StartRelay, record_property: Callable[[str, object], None]
 ) -> None:

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.trio, pytest.mark.timeout(120)]
 DELAY_SECONDS = 4
 
 
+@pytest.mark.promises("I1", "I12")
 async def test_a_stalled_sync_makes_the_relay_not_ready_and_hinders_no_other_page(
     start: StartRelay,
 ) -> None:

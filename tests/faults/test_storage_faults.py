@@ -20,6 +20,7 @@ from tests.faults.strace import syncs
 from tests.wire.clients import Frame, Peer
 from tests.wire.codecs import Event
 from tests.wire.connecting import Clients, StartRelay
+from tests.wire.judging import read_everything
 from tests.wire.messages import about_send, envelope, ping, resume, send
 from tests.wire.relay_process import PROGRAM, REPOSITORY
 
@@ -77,6 +78,7 @@ def acked(stored: Stored) -> list[tuple[str, int]]:
     return [(key, ack.event["serverSeq"]) for key, (_, ack) in stored.items()]
 
 
+@pytest.mark.promises("I1", "I2", "I5", "I9", "I12", "I18")
 async def test_without_space_reading_goes_on_and_sending_recovers(start: StartRelay) -> None:
     own = start(**WITHOUT_RATES)
     pid = pid_of(own.relay)
@@ -96,6 +98,7 @@ async def test_without_space_reading_goes_on_and_sending_recovers(start: StartRe
         stored[refused["idempotencyKey"]] = (refused, await peer.answer_to(refused))
         assert stored[refused["idempotencyKey"]][1].event["serverSeq"] == len(stored)
     assert await replayed(own, "bob") == acked(stored)
+    await read_everything(own)
     assert await trio.to_thread.run_sync(own.relay.terminate) == 0
     assert own.relay.run("verify", "--data", str(own.relay.data_directory))
 
@@ -113,6 +116,8 @@ def plain_lines(written: str) -> list[str]:
 # ── a disk that breaks ───────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.promises("I1", "I4", "I5", "I11", "I12")
+@pytest.mark.rule("S38", "S39", "S40")
 async def test_failed_sync_ends_the_process_and_acks_nothing(start: StartRelay) -> None:
     own = start()
     kept = [envelope("alice", "bob", conversationId=TALK) for _ in range(5)]
@@ -140,6 +145,7 @@ async def test_failed_sync_ends_the_process_and_acks_nothing(start: StartRelay) 
             assert (await peer.answer_to(each)).raw == ack.raw
         seqs = sorted([(await peer.send(each))["serverSeq"] for each in lost])
     assert seqs == [6, 7, 8], "retried, each is there once"
+    await read_everything(own)
     assert await trio.to_thread.run_sync(own.relay.terminate) == 0
     assert own.relay.run("verify", "--data", str(own.relay.data_directory))
 
@@ -155,6 +161,7 @@ def lose_inbox_row(store: Path, user: int, number: int) -> None:
     environment.close()
 
 
+@pytest.mark.promises("I9", "I11", final_read=False)  # which would end the process again
 async def test_an_inbox_with_a_hole_ends_the_process_and_is_not_passed_over(
     start: StartRelay,
 ) -> None:
@@ -162,6 +169,7 @@ async def test_an_inbox_with_a_hole_ends_the_process_and_is_not_passed_over(
     async with own.connect("alice") as peer:
         for _ in range(5):
             await peer.send(envelope("alice", "bob", conversationId=TALK))
+        await peer.resume(0)
     assert await trio.to_thread.run_sync(own.relay.terminate) == 0
     lose_inbox_row(own.relay.data_directory / "store", user=1, number=3)
     stderr_before = len(errors_of(own.relay))
@@ -181,6 +189,7 @@ async def test_an_inbox_with_a_hole_ends_the_process_and_is_not_passed_over(
 # ── one store, one process; ends in good order ───────────────────────────────────────────────
 
 
+@pytest.mark.promises("I1", "I12")
 async def test_a_second_process_on_the_same_directory_is_told_why(start: StartRelay) -> None:
     own = start()
     rival = await trio.run_process(
@@ -231,6 +240,7 @@ class Busy:
         return acked, refused
 
 
+@pytest.mark.promises("I1", "I2", "I8", "I11", "I12", "I18", "I23")
 async def test_sigterm_under_load_answers_everything_accepted_in_time(start: StartRelay) -> None:
     own = start(**WITHOUT_RATES, server__drain_seconds=5)
     crowd = [Busy(f"user-{number}") for number in range(32)]

@@ -25,8 +25,9 @@ from actors.surroundings import Surroundings
 from actors.telemetry import Field
 from ksmp.codec import CODECS
 from ksmp.types import ConnectionId, ConversationKey, DeviceId, Epoch, TimeMs, UserId
+from relay.admissions import Admission
 from relay.auth import Authenticator, Identity
-from relay.server import Admission, Server
+from relay.server import Server
 from storage.environment import open_environment
 from storage.lmdb_log import LmdbLog
 from tests.actors.fake_transport import FakeTransport

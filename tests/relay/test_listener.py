@@ -139,6 +139,7 @@ async def test_a_listening_socket_that_is_broken_is_not_hidden() -> None:
             await ask(address)
 
 
+@pytest.mark.rule("S37")
 async def test_a_bug_in_one_connection_ends_that_one_and_is_reported_without_content() -> None:
     async def stumble(stream: TcpStream, peer: str) -> None:
         chunk = await stream.receive_some()

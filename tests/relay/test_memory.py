@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from actors.dead_letters import DEAD_LETTERS
 from ksmp.codec import JSON
 from ksmp.events import InboxFrame, RecordedEnvelope
 from ksmp.types import GlobalInboxSeq, ServerSeq, TimeMs
 from relay.banner import banner
-from relay.config import KIB, MIB, Config, LimitsConfig, ServerConfig
-from relay.memory import ANSWER_BYTES, Part, human, most_bytes, parts
+from relay.config import KIB, MIB, AdminConfig, Config, LimitsConfig, ServerConfig
+from relay.memory import ADMIN_ANSWER_BYTES, ANSWER_BYTES, Part, human, most_bytes, parts
 from tests.wire.relay_process import REPOSITORY, RelayProcess
 
 # What bounds memory in no other way than through another limit, or bounds time, disk or a rate.
@@ -63,6 +64,20 @@ def test_tls_costs_something_for_every_connection_and_handshake() -> None:
 
     more = {part.name for part in parts(secure)} - {part.name for part in parts(Config())}
     assert more == {"connections, TLS", "handshakes, TLS"}
+
+
+def test_a_relay_without_an_admin_listener_holds_nothing_for_one() -> None:
+    without = Config(admin=AdminConfig(enabled=False))
+
+    less = {part.name for part in parts(Config())} - {part.name for part in parts(without)}
+    assert less == {"admin connections", "admin pages"}
+
+
+def test_no_admin_page_is_longer_than_is_reckoned_with() -> None:
+    hashed, code, place = "f" * 64, "E" * 64, "w" * 200
+    dead = {"at_ms": 2**53, "kind": code, "conversation": hashed, "error": code, "at": place}
+    longest = {"total": 2**53, "latest": [dead] * DEAD_LETTERS}
+    assert len(json.dumps(longest)) <= ADMIN_ANSWER_BYTES
 
 
 @pytest.mark.parametrize("ciphertext_bytes", [1, 2, 3, 1_000, 256 * KIB])

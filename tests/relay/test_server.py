@@ -10,8 +10,9 @@ from actors.limits import Limits
 from ksmp.codec import MSGPACK
 from ksmp.events import Connected, Error, SendAck
 from ksmp.types import ConnectionId, DeviceId, TimeMs, UserId
+from relay.admissions import Admission, most_replaced
 from relay.auth import Authenticator, Identity
-from relay.server import Admission, Server, most_replaced
+from relay.server import Server
 from relay.transport.http import HandshakeRefusedError
 from tests.actors.fake_transport import FakeTransport
 from tests.actors.peers import ConnectedWorld, sends

@@ -9,9 +9,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ksmp.codec import MSGPACK
 from ksmp.events import Auth, AuthOk, Connected, Error
 from ksmp.types import ConnectionId, DeviceId, TimeMs, UserId
+from relay.admissions import Admission
 from relay.auth import Authenticator, Identity
 from relay.revocations import Revocation, Revocations
-from relay.server import LOOKED_AT_PER_TURN, Admission, Server
+from relay.server import LOOKED_AT_PER_TURN, Server
 from tests.actors.fake_transport import FakeTransport
 from tests.actors.peers import ConnectedWorld
 from tests.actors.world import wall_clock

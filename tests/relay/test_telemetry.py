@@ -13,6 +13,7 @@ import sys
 import threading
 import timeit
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
@@ -26,11 +27,13 @@ from relay.digests import HASH_KEY_BYTES, Digests
 from relay.exits import ExitCode
 from relay.log_events import EVENTS, Kind, fits
 from relay.telemetry import (
+    LineKind,
     StructuredTelemetry,
     UndeclaredLogFieldError,
     configure_logging,
     report_crashes,
 )
+from relay.thinning import LINES_PER_SECOND
 
 ROOT: Final = Path(__file__).parents[2]
 CANARY = "canary-7f3a"
@@ -59,12 +62,11 @@ def process_wide_settings_are_restored() -> Iterator[None]:
 def telemetry_to(
     stream: TextIO, level: str = "debug", key: bytes = b"k", **options: object
 ) -> StructuredTelemetry:
-    options = {"format": "json", "strict": False} | options
+    options = {"format": "json", "strict": False, "wall_clock": lambda: NOON} | options
     return configure_logging(
         level,  # type: ignore[arg-type]
         stream=stream,
         digest=Digests(key * HASH_KEY_BYTES).of,
-        wall_clock=lambda: NOON,
         **options,  # type: ignore[arg-type]
     )
 
@@ -318,6 +320,36 @@ def test_a_pipe_that_nobody_reads_stops_nobody_and_what_it_missed_is_counted():
     ]
 
 
+@pytest.mark.rule("S32")
+def test_a_crash_loop_writes_few_lines_a_second_and_says_how_many_it_left_out():
+    stream, now = io.StringIO(), [NOON]
+    telemetry = telemetry_to(stream, "info", wall_clock=lambda: now[0])
+    for second in range(3):
+        now[0] = TimeMs(NOON + 1_000 * second)
+        for _ in range(1_000):
+            telemetry.warning("actor.failed", kind="conversation")
+    telemetry.info("relay.ready", port=1)
+
+    written = Counter(line["event"] for line in lines(stream))
+    left_out = [line["lines"] for line in lines(stream) if line["event"] == "log.thinned"]
+    assert written["actor.failed"] == 3 * LINES_PER_SECOND
+    assert written["relay.ready"] == 1
+    assert left_out == [1_000 - LINES_PER_SECOND] * 3
+    assert telemetry.lines[LineKind("actor.failed", "conversation")] == 3_000, (
+        "the metrics count them all"
+    )
+
+
+def test_lines_that_are_below_the_level_are_neither_written_nor_left_out():
+    stream = io.StringIO()
+    telemetry = telemetry_to(stream, "warning")
+    for _ in range(1_000):
+        telemetry.info("actor.restarted", kind="conversation", failures=1)
+    telemetry.warning("actor.failed", kind="conversation")
+
+    assert [line["event"] for line in lines(stream)] == ["actor.failed"]
+
+
 def test_a_debug_call_that_is_off_costs_next_to_nothing():
     telemetry = telemetry_to(io.StringIO(), "info")
 
@@ -412,9 +444,11 @@ SAMPLES: Final[dict[str, Field]] = {
     "connection": hashed("connection", "a"),
     "actor": hashed("conversation", "a"),
     "kind": "conversation",
+    "action": "drop",
     "event.received kind": "ksmpv3.ack.read",
     "letter.dead kind": "SendLetter",
     "code": "rate_limited",
+    "log.thinned code": "actor.failed",
     "relay.stopped code": ExitCode.OK,
     "connection.closed code": 4409,
     "listener.capacity code": os.strerror(errno.ENFILE).replace(" ", "_"),

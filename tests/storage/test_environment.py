@@ -13,7 +13,7 @@ import pytest
 from ksmp.types import Epoch
 from storage import environment as environment_module
 from storage.directory import DATA_FILE, LOCK_FILE, DirectoryLock
-from storage.environment import META_ENGINE, META_EPOCH, META_FORMAT, open_environment
+from storage.environment import open_environment
 from storage.epoch import begin_new_epoch
 from storage.errors import (
     StorageError,
@@ -24,6 +24,7 @@ from storage.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
+from storage.tables import META_ENGINE, META_EPOCH, META_FORMAT
 from storage.verify import verify
 from tests.storage.test_faults import child
 from tests.storage.world import EPOCH, Sent, append, base, conversation, opened, writer

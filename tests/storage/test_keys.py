@@ -6,7 +6,6 @@ import pytest
 
 from ksmp.chain import chain_base
 from ksmp.types import ConversationId, ConversationKey, UserId
-from storage.environment import ENGINE, META_ENGINE, META_EPOCH, META_FORMAT
 from storage.keys import (
     TABLES,
     ConversationNumbers,
@@ -40,6 +39,7 @@ from storage.keys import (
     unpack_record,
     unpack_side,
 )
+from storage.tables import ENGINE, META_ENGINE, META_EPOCH, META_FORMAT
 from tests.storage.world import Sent, append, base, conversation, mark, opened, writer
 
 ONE = "0000000000000001"

@@ -9,11 +9,11 @@ import lmdb
 import pytest
 
 from storage.directory import DATA_FILE
-from storage.environment import META_EPOCH, META_FORMAT
 from storage.epoch import begin_new_epoch
 from storage.errors import StoreCorruptError, StoreIncompatibleError
 from storage.keys import TABLES, InboxState, unpack_inbox_state, unpack_number, unpack_pair
 from storage.log import Appended, KnownKeys
+from storage.tables import META_EPOCH, META_FORMAT
 from storage.upgrade import upgrade
 from storage.verify import verify
 from tests.storage.world import (

@@ -10,7 +10,6 @@ import lmdb
 import pytest
 
 from storage.directory import DATA_FILE
-from storage.environment import Tables
 from storage.keys import (
     IndexKey,
     Mark,
@@ -23,6 +22,7 @@ from storage.keys import (
     unpack_inbox_state,
 )
 from storage.snapshot import MAX_PROBLEMS, Snapshot
+from storage.tables import Tables
 from storage.verify import verify
 from tests.storage.world import Sent, append, base, conversation, mark, opened, writer
 

@@ -10,7 +10,8 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, NamedTuple
+from time import monotonic_ns
+from typing import Final, NamedTuple, Protocol
 
 import trio
 import trio_websocket
@@ -32,6 +33,24 @@ class Frame(NamedTuple):
     event: Event
 
 
+class Witness(Protocol):
+    """Told what one connection sends, before it does, and what it has received."""
+
+    def told(self, event: Event) -> None:
+        """This event is about to be sent."""
+
+    def received(self, *frames: Frame) -> None:
+        """These have come, in this order."""
+
+    def closed(self, code: int | None) -> None:
+        """The connection is over; `None`: the relay has sent no close frame."""
+
+
+Watch = Callable[[Event, str, int], Witness]
+"""Makes the witness of a connection, from the first event, the subprotocol, and the monotonic
+time at which opening it began."""
+
+
 class Peer:
     """A connected client. Events come out in the order in which they arrived.
 
@@ -44,16 +63,25 @@ class Peer:
         self.user = user
         self.codec = codec
         self.connected: Event = {}
+        self.witness: Witness | None = None
         self._websocket = websocket
         self._kept: deque[Frame] = deque()
+
+    @property
+    def closed_with(self) -> int | None:
+        """The code of the relay's close frame, if one has come."""
+        reason = self._websocket.closed
+        return None if reason is None or reason.code == ENDED else int(reason.code)
 
     async def tell(self, *events: Event) -> None:
         """Send events without waiting for answers."""
         for event in events:
+            if self.witness is not None:
+                self.witness.told(event)
             await self.tell_raw(self.codec.encode(event))
 
     async def tell_raw(self, frame: RawFrame) -> None:
-        """Send one message as it is."""
+        """Send one message as it is, whether or not it is one; no witness is told."""
         with trio.fail_after(ANSWER_SECONDS):
             await self._websocket.send_message(frame)
 
@@ -154,16 +182,31 @@ class Peer:
     async def _receive_new(self) -> Frame:
         with trio.fail_after(ANSWER_SECONDS):
             raw = await self._websocket.get_message()
-        return Frame(raw, self.codec.decode(raw))
+        frame = Frame(raw, self.codec.decode(raw))
+        if self.witness is not None:
+            self.witness.received(frame)
+        return frame
 
 
 @asynccontextmanager
 async def connected(
-    address: tuple[str, int], token: str, user: str, codec: Codec = MSGPACK
+    address: tuple[str, int],
+    token: str,
+    user: str,
+    codec: Codec = MSGPACK,
+    watch: Watch | None = None,
 ) -> AsyncIterator[Peer]:
     """A client that has received `ksmpv3.connected`, closed on leaving."""
+    began_ns = monotonic_ns()
     async with connected_over(await trio.open_tcp_stream(*address), token, user, codec) as peer:
-        yield peer
+        if watch is None:
+            yield peer
+            return
+        peer.witness = watch(peer.connected, codec.subprotocol, began_ns)
+        try:
+            yield peer
+        finally:
+            peer.witness.closed(peer.closed_with)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@ else uses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pytest
 from tests.wire.codecs import JSON, MSGPACK, Codec
 from tests.wire.connecting import Clients, StartRelay
 from tests.wire.credentials import Issuer
+from tests.wire.judging import Promised, judged
 from tests.wire.messages import fresh
-from tests.wire.relay_process import RelayProcess
+from tests.wire.relay_process import PROGRAM, RelayProcess
 
 
 @pytest.fixture(scope="session")
@@ -57,18 +58,33 @@ def relay(shared_relay: RelayProcess) -> Iterator[RelayProcess]:
 
 
 @pytest.fixture
-def start(issuer: Issuer, key_set: Path, transport: str, tmp_path: Path) -> Iterator[StartRelay]:
-    """A function that starts a relay of the test's own; its arguments are settings."""
+def start(
+    request: pytest.FixtureRequest,
+    issuer: Issuer,
+    key_set: Path,
+    transport: str,
+    tmp_path: Path,
+) -> Iterator[StartRelay]:
+    """A function that starts a relay of the test's own; its arguments are settings.
+
+    Where the test is marked with `promises`, its clients are recorded and the history is judged.
+    """
+    mark = request.node.get_closest_marker("promises")
     with ExitStack() as stack:
 
-        def start(**settings: object) -> Clients:
+        def start(program: Sequence[str] = PROGRAM, **settings: object) -> Clients:
             directory = tmp_path / fresh("relay")
             directory.mkdir()
             environment = {
                 "KSMP_AUTH__JWKS_FILE": str(key_set),
                 "KSMP_SERVER__WEBSOCKET": transport,
             } | {f"KSMP_{name.upper()}": str(value) for name, value in settings.items()}
-            return Clients(issuer, stack.enter_context(RelayProcess(directory, environment)))
+            relay = RelayProcess(directory, environment, program=program)
+            own = Clients(issuer, stack.enter_context(relay))
+            if mark is None:
+                return own
+            history = tmp_path / f"{directory.name}.history"
+            return stack.enter_context(judged(own, Promised.of(mark), history))
 
         yield start
 

@@ -10,14 +10,19 @@ from tests.wire import clients, raw
 from tests.wire.codecs import JSON, MSGPACK, Codec
 from tests.wire.credentials import Issuer
 from tests.wire.messages import fresh
+from tests.wire.recording import RecordedSocket, Recording
 from tests.wire.relay_process import RelayProcess
 
 
 class Clients(NamedTuple):
-    """Clients of one relay, holding tokens of an issuer that it trusts."""
+    """Clients of one relay, holding tokens of an issuer that it trusts.
+
+    With a recording, all that the trio-websocket clients do and see goes into it.
+    """
 
     issuer: Issuer
     relay: RelayProcess
+    recording: Recording | None = None
 
     def connect(
         self,
@@ -29,7 +34,13 @@ class Clients(NamedTuple):
     ) -> AbstractAsyncContextManager[clients.Peer]:
         """A trio-websocket client, connected on entering."""
         token = token or self.issuer.token(user, device)
-        return clients.connected(self.relay.address, token, user, codec)
+        watch = None if self.recording is None else self.recording.line
+        return clients.connected(self.relay.address, token, user, codec, watch)
+
+    def connect_recorded(self, user: str) -> RecordedSocket:
+        """A blocking client that goes into the recording, which there must be."""
+        assert self.recording is not None
+        return RecordedSocket(self.relay.address, self.issuer.token(user), self.recording)
 
     def connect_raw(
         self, user: str | None = None, codec: Codec = JSON, *, device: str = "default"

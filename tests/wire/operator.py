@@ -46,7 +46,9 @@ class Operator:
         self, path: str, method: str = "GET", *, token: str | None = None, body: bytes | None = None
     ) -> Answer:
         """One request; without a token unless one is given."""
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = {"Connection": "close"}  # else the listener keeps each for some seconds
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         connection = http.client.HTTPConnection(*self.address, timeout=ANSWER_SECONDS)
         try:
             connection.request(method, path, body, headers)

@@ -100,13 +100,16 @@ class RawSocket:
         return RawFrameParts(first_byte, payload)
 
     def event(self, codec: Codec = JSON) -> Event:
-        """The next frame's event; pings of the relay are passed over."""
+        """The next message's event."""
+        return codec.decode(self.message())
+
+    def message(self) -> RawFrame:
+        """The next message; pings of the relay are passed over."""
         while (frame := self.frame()) is not None and frame.opcode == PING:
             pass
         assert frame is not None, "the connection ended"
         assert frame.opcode in (TEXT, BINARY), frame
-        raw: RawFrame = frame.payload.decode() if frame.opcode == TEXT else frame.payload
-        return codec.decode(raw)
+        return frame.payload.decode() if frame.opcode == TEXT else frame.payload
 
     def events_until_close(self, codec: Codec = JSON) -> tuple[list[Event], int]:
         """Every event that still comes, and the code of the close (`ENDED`: there was none)."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 PROGRAM: Final = (sys.executable, "-c", "from relay.cli import main; main()")
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -25,11 +25,22 @@ STOP_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 0.01
 
 
+class ProcessWitness(Protocol):
+    """Told when the process of a relay ends and when it runs again."""
+
+    def down(self, how: str) -> None:
+        """It ends, or has ended."""
+
+    def up(self) -> None:
+        """It accepts connections."""
+
+
 class RelayProcess:
     """One data directory, and the process that serves it while started.
 
     `settings` are environment variables (`KSMP_LIMITS__SENDS_BURST` …), `options` are more words
-    for `serve`. What the process prints is kept over restarts and read with `output`.
+    for `serve`; `program` is what serves, if not the relay as it is shipped. What the process
+    prints is kept over restarts and read with `output`.
     """
 
     def __init__(
@@ -37,7 +48,9 @@ class RelayProcess:
         directory: Path,
         settings: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        program: Sequence[str] = PROGRAM,
     ) -> None:
+        self.witness: ProcessWitness | None = None
         self.directory = directory
         self.data_directory = directory / "data"
         self.host = ""
@@ -45,6 +58,7 @@ class RelayProcess:
         self.admin_address: tuple[str, int] | None = None
         self._settings = dict(settings or {})
         self._options = tuple(options)
+        self.program = tuple(program)
         self._ports_file = directory / "ports.json"
         self._stdout = directory / "stdout"
         self._stderr = directory / "stderr"
@@ -91,7 +105,7 @@ class RelayProcess:
         arguments = (*self._data_arguments(), *ports, *self._options)
         with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*PROGRAM, "serve", *arguments],
+                [*self.program, "serve", *arguments],
                 cwd=REPOSITORY,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -103,10 +117,14 @@ class RelayProcess:
         except BaseException:
             self.kill()
             raise
+        if self.witness is not None:
+            self.witness.up()
 
     def kill(self) -> None:
         """End the process with SIGKILL, if it runs, and wait until it has gone."""
         if self._process is not None:
+            if self.is_running and self.witness is not None:
+                self.witness.down("kill")
             self._process.kill()
             self._process.wait(STOP_SECONDS)
 
@@ -122,7 +140,10 @@ class RelayProcess:
     def wait(self) -> int:
         """The exit code, once the process has ended by itself."""
         assert self._process is not None
-        return self._process.wait(STOP_SECONDS)
+        code = self._process.wait(STOP_SECONDS)
+        if self.witness is not None:
+            self.witness.down("end")
+        return code
 
     def terminate(self) -> int:
         """Send SIGTERM and return the exit code."""

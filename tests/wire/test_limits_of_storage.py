@@ -60,6 +60,7 @@ def assert_over_quota(error: Event, sent: Event) -> int:
     return retry_after_ms
 
 
+@pytest.mark.promises("I1", "I2", "I5", "I11", "I12", "I18")
 async def test_a_sender_stores_to_the_byte_what_the_quota_allows_and_for_ever(
     start: StartRelay,
 ) -> None:
@@ -111,6 +112,7 @@ async def test_a_full_inbox_refuses_what_comes_and_what_its_owner_sends(start: S
         assert len((await bert.resume(0))[:-1]) == 2
 
 
+@pytest.mark.promises("I1", "I2", "I5", "I11", "I12", "I18")
 async def test_conversations_past_the_hourly_limit_are_refused_until_the_hint_and_no_others(
     start: StartRelay,
 ) -> None:

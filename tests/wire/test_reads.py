@@ -159,6 +159,7 @@ async def _replayed_reads(client: Clients, user: str, cursor: int) -> dict[str, 
     return places
 
 
+@pytest.mark.promises("I11", "I13")
 async def test_reads_survive_a_restart_and_a_crash(start: StartRelay) -> None:
     own = start()
     await _fill(own, ("alice", "bob"))

@@ -29,6 +29,7 @@ def end(request: pytest.FixtureRequest) -> End:
     return chosen
 
 
+@pytest.mark.promises("I1", "I5", "I9", "I10", "I11", "I12", "I18")
 async def test_everything_goes_on_where_it_was(start: StartRelay, end: End, codec: Codec) -> None:
     own = start()
     sent = [envelope("alice", "bob", conversationId=TALK) for _ in range(10)]
@@ -55,6 +56,7 @@ async def test_everything_goes_on_where_it_was(start: StartRelay, end: End, code
         assert_chained(acks[-1].event["chain"], [frame.event])
 
 
+@pytest.mark.promises("I1", "I4", "I11", "I12")
 async def test_what_was_acked_before_a_kill_in_mid_traffic_is_there_once(start: StartRelay) -> None:
     own = start()
     sent: list[Event] = []
@@ -98,6 +100,7 @@ async def _send_until_gone(
         pass
 
 
+@pytest.mark.promises("I18", final_read=False)  # nobody has sent anything
 async def test_drain_tells_every_client_when_to_come_again(start: StartRelay) -> None:
     own = start()
     users = [f"user-{number}" for number in range(8)]
@@ -123,6 +126,7 @@ async def test_drain_tells_every_client_when_to_come_again(start: StartRelay) ->
     assert len(set(hints)) > 1, "the hint is jittered"
 
 
+@pytest.mark.promises("I1", "I2", "I8", "I11", "I12", "I18")
 async def test_what_was_accepted_before_a_drain_is_committed_and_answered(
     start: StartRelay,
 ) -> None:
@@ -172,6 +176,7 @@ async def test_second_sigterm_ends_the_process_at_once(start: StartRelay) -> Non
         assert trio.current_time() - begun < 30, "it has waited for the drain"
 
 
+@pytest.mark.promises("I1", "I12")
 async def test_second_process_on_one_store_is_refused(start: StartRelay) -> None:
     own = start()
     rival = RelayProcess(own.relay.directory / "rival", {})

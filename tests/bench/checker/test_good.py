@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from bench.checker.check import check, judge
+from bench.checker import loading, reading
+from bench.checker.check import LOADING, check, judge
 from bench.checker.invariants import ALL
 from bench.checker.loading import story_of
 from bench.checker.records import Record
@@ -32,6 +33,26 @@ def test_both_forms_tell_the_same(tmp_path: Path) -> None:
 
     assert lines.read_bytes()[:1] == b"{"
     assert check(binary) == check(lines)
+
+
+@pytest.mark.parametrize("form", ["history", "history.jsonl"])
+def test_who_waits_for_the_verdict_is_told_how_far_it_is(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / form
+    Tale(path, 5).tell(120)
+    monkeypatch.setattr(loading, "RECORDS_BETWEEN", 100)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 1_000)
+    shares: list[float] = []
+
+    report = check(path, shares.append)
+
+    assert report == check(path)
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    while_reading = [share for share in shares if 0.0 < share < LOADING]
+    assert len(while_reading) > 3
+    assert len([share for share in shares if share > LOADING]) >= len(ALL)
 
 
 def test_the_promises_are_those_of_the_programme() -> None:

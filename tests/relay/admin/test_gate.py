@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from relay.admin.gate import AT_ONCE, BURST, Gate
+from relay.admin.gate import ANSWER_SECONDS, AT_ONCE, BURST, PAUSE_SECONDS, Gate
 from tests.relay.admin.asking import Answer, ask
 
 TOKEN = b"a-token-of-the-operator"
@@ -57,13 +58,22 @@ async def test_the_token_opens_every_page(authorization: str) -> None:
 async def test_strangers_who_ask_too_fast_are_refused_and_the_operator_is_not(
     autojump_clock: MockClock,
 ) -> None:
-    inside = Inside()
-    one = gate(inside)
-    strangers = [(await ask(one, "/open")).status for _ in range(int(BURST) + 5)]
+    one, refused = gate(Inside()), list[int]()
+    for _ in range(int(BURST)):
+        assert (await ask(one, "/open")).status == 200
 
-    assert strangers == [200] * int(BURST) + [429] * 5
-    assert (await ask(one, "/closed", authorization=BEARER)).status == 200
-    await trio.sleep(1)
+    async def ask_too_fast() -> None:
+        refused.append((await ask(one, "/open")).status)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(ask_too_fast)
+        await wait_all_tasks_blocked()
+        assert refused == [], "they have to wait for it"
+        assert (await ask(one, "/closed", authorization=BEARER)).status == 200
+
+    assert refused == [429] * 5
+    assert trio.current_time() >= PAUSE_SECONDS
     assert (await ask(one, "/open")).status == 200
 
 
@@ -98,6 +108,42 @@ async def test_only_a_few_are_answered_at_once() -> None:
     assert (await ask(one, "/open")).status == 200
 
 
+async def test_strangers_who_read_no_answer_take_no_place_of_the_operator_s() -> None:
+    inside = Inside()
+    inside.may_answer = trio.Event()
+    one = gate(inside)
+    async with trio.open_nursery() as nursery:
+        for _ in range(AT_ONCE):
+            nursery.start_soon(ask, one, "/open")
+        await wait_all_tasks_blocked()
+        assert (await ask(one, "/open")).status == 503
+        nursery.start_soon(partial(ask, one, "/closed", authorization=BEARER))
+        await wait_all_tasks_blocked()
+        assert inside.asked == AT_ONCE + 1
+        inside.may_answer.set()
+
+
+async def test_an_answer_that_is_not_read_in_time_gives_up_its_place(
+    autojump_clock: MockClock,
+) -> None:
+    inside = Inside()
+    inside.may_answer = trio.Event()
+    one = gate(inside)
+
+    async def wait_in_vain() -> None:
+        with pytest.raises(ValueError, match="not enough values"):  # there is no answer
+            await ask(one, "/open")
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(AT_ONCE):
+            nursery.start_soon(wait_in_vain)
+        await wait_all_tasks_blocked()
+        assert (await ask(one, "/open")).status == 503
+    assert trio.current_time() < 2 * ANSWER_SECONDS
+    inside.may_answer.set()
+    assert (await ask(one, "/open")).status == 200
+
+
 @pytest.mark.parametrize("header", [{"content_length": "1"}, {"transfer_encoding": "chunked"}])
 async def test_a_request_with_a_body_is_refused_and_not_read(header: dict[str, str]) -> None:
     inside = Inside()
@@ -117,3 +163,30 @@ async def test_a_websocket_is_closed_and_not_let_in() -> None:
     await gate(inside)({"type": "websocket", "path": "/open"}, trio.sleep_forever, send)
 
     assert (sent, inside.asked) == ([{"type": "websocket.close"}], 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "/takes", {"content_length": "100"}, 200),
+        ("POST", "/takes", {"content_length": "101"}, 413),
+        ("POST", "/takes", {"content_length": "1" * 30}, 413),
+        ("POST", "/takes", {"content_length": "0" * 20 + "999"}, 413),
+        ("POST", "/takes", {"content_length": "-1"}, 413),
+        ("POST", "/takes", {"content_length": ""}, 413),
+        ("POST", "/takes", {"transfer_encoding": "chunked"}, 413),
+        ("POST", "/takes", {"transfer_encoding": "chunked", "content_length": "1"}, 413),
+        ("DELETE", "/takes", {"content_length": "1"}, 413),
+        ("POST", "/other", {"content_length": "1"}, 413),
+        ("POST", "/other", {"content_length": "0"}, 200),
+    ],
+)
+async def test_a_body_is_let_in_where_a_page_takes_one_of_a_length_that_is_said(
+    method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    inside = Inside()
+    takes = Gate(inside, TOKEN, [], {("POST", "/takes"): 100})
+    answer = await ask(takes, path, method=method, authorization=BEARER, **headers)
+
+    assert (answer.status, inside.asked) == (status, int(status == 200))
+    assert (await ask(takes, "/takes", method="POST", content_length="1")).status == 401

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import h11
 import pytest
 import trio
 
+from relay.admin import http_server
 from relay.admin.http_server import CONNECTIONS, HttpServer
 
 LARGE = 32 << 20
@@ -59,6 +62,27 @@ async def test_a_peer_who_reads_nothing_does_not_hold_up_the_end(listening: sock
     await deaf.aclose()
 
 
+async def test_a_peer_who_has_gone_leaves_its_place_at_once(listening: socket.socket) -> None:
+    async with serving(listening):
+        for _ in range(3 * CONNECTIONS):
+            assert await is_answered(listening)
+
+
+async def test_a_peer_who_reads_nothing_is_given_up(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "WRITE_SECONDS", 0.2)
+    async with serving(listening):
+        deaf = await connect(listening)
+        await deaf.send_all(REQUEST % b"/large")
+        with pytest.raises(trio.BrokenResourceError):
+            while True:  # nothing but what becomes of a write tells whether the other end is there
+                await deaf.send_all(b"\r\n")
+                await trio.sleep(0.05)
+        assert await is_answered(listening)
+    await deaf.aclose()
+
+
 async def test_a_request_that_breaks_the_parser_ends_its_own_connection_alone(
     listening: socket.socket,
 ) -> None:
@@ -75,6 +99,41 @@ async def test_a_request_that_breaks_the_parser_ends_its_own_connection_alone(
         assert (await bystander.receive_some()).startswith(b"HTTP/1.1 200")
         assert len(bugs) == 3
         assert await is_answered(listening)
+
+
+@pytest.mark.parametrize(
+    "request_of_http_2",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        REQUEST % b"/" + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+    ],
+)
+async def test_whoever_wants_http_2_is_hung_up_on_and_that_is_no_bug(
+    listening: socket.socket, request_of_http_2: bytes
+) -> None:
+    async with serving(listening) as bugs:
+        async with await connect(listening) as client:
+            await client.send_all(request_of_http_2)
+            answer = b"".join([part async for part in client])
+            assert answer.count(b"HTTP/1.1 200") == request_of_http_2.count(REQUEST % b"/")
+        assert bugs == []
+        assert await is_answered(listening)
+
+
+async def test_what_a_connection_held_is_let_go_with_it(listening: socket.socket) -> None:
+    gc.collect()
+    gc.disable()  # as good as: a relay collects cycles rarely
+    try:
+        async with serving(listening):
+            for _ in range(3):
+                async with await connect(listening) as client:
+                    await client.send_all(b"GET / HTTP/1.1\r\nHost: here\r\nX: " + b"x" * 5_000)
+                assert await is_answered(listening)
+            while any(isinstance(one, h11.Connection) for one in gc.get_objects()):  # noqa: ASYNC110 - it cannot tell
+                await trio.sleep(0.05)
+    finally:
+        gc.enable()
 
 
 async def test_one_connection_too_many_is_hung_up_on_and_the_others_live(

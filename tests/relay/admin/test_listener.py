@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -37,6 +37,7 @@ def test_a_port_that_is_configured_and_taken_ends_the_start(taken: int) -> None:
     assert refused.value.exit_code == ExitCode.CANNOT_BIND
 
 
+@pytest.mark.rule("S36")
 async def test_a_listener_that_fails_on_and_on_pauses_and_never_raises(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +50,7 @@ async def test_a_listener_that_fails_on_and_on_pauses_and_never_raises(
 
     monkeypatch.setattr(AdminListener, "run", failing)
     with socket.create_server(("127.0.0.1", 0)) as bound:
-        admin = AdminListener([bound], b"", cast("Any", None), telemetry, lambda: 0.5)
+        admin = AdminListener([bound], b"", telemetry, lambda: 0.5)
         with trio.move_on_after(3 * PAUSE_SECONDS):
             await admin.keep()
 
@@ -73,7 +74,7 @@ async def test_what_fails_while_it_is_stopped_stays_inside(
 
     monkeypatch.setattr(AdminListener, "run", failing_at_the_end)
     with socket.create_server(("127.0.0.1", 0)) as bound:
-        admin = AdminListener([bound], b"", cast("Any", None), RecordingTelemetry(), lambda: 0.5)
+        admin = AdminListener([bound], b"", RecordingTelemetry(), lambda: 0.5)
         with trio.move_on_after(1) as stopped:
             await admin.keep()
 

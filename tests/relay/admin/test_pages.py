@@ -22,6 +22,7 @@ from relay.admin.readiness import Readiness
 from relay.admin.watches import LoopWatch, StoreWatch
 from relay.digests import HASH_KEY_BYTES, Digests
 from storage.commit_meter import CommitMeter
+from storage.read_meter import ReadMeter
 from tests.actors.world import Client, World, all_answered, key_of, send_letter
 from tests.recording_telemetry import RecordingTelemetry
 from tests.relay.admin.asking import ask
@@ -47,10 +48,11 @@ def stage() -> Stage:
         CommitMeter(),
     )
     observed = Observed(
-        readiness=Readiness(meter, sync_stall_seconds=1.0, min_free_bytes=1),
+        readiness=Readiness(meter, ReadMeter(), sync_stall_seconds=1.0, min_free_bytes=1),
         router=world.router,
         traffic=Traffic(),
         meter=meter,
+        read_meter=ReadMeter(),
         loop=LoopWatch(),
         store=StoreWatch(nothing),
         lines=Counter(),
@@ -82,6 +84,7 @@ async def quarantine(world: World, names: list[str]) -> None:
     await all_answered(list(letters))
 
 
+@pytest.mark.rule("S26")
 @pytest.mark.usefixtures("broken")
 async def test_what_is_quarantined_is_listed_and_released_by_its_hash_alone(
     autojump_clock: MockClock, stage: Stage
@@ -129,6 +132,7 @@ async def test_of_very_many_quarantines_some_are_listed_and_each_can_be_released
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.rule("S16")
 async def test_dead_letters_are_shown_the_newest_first_and_without_names(stage: Stage) -> None:
     world, pages, _ = stage
     for number in (1, 2):

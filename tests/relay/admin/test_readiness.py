@@ -8,6 +8,7 @@ import pytest
 
 from relay.admin.readiness import Phase, Readiness
 from storage.commit_meter import CommitMeter
+from storage.read_meter import ReadMeter
 from storage.usage import StoreUsage
 
 ROOMY = StoreUsage(
@@ -34,8 +35,13 @@ def meter(clock: Clock) -> CommitMeter:
 
 
 @pytest.fixture
-def readiness(meter: CommitMeter) -> Readiness:
-    made = Readiness(meter, sync_stall_seconds=10.0, min_free_bytes=1_000)
+def read_meter(clock: Clock) -> ReadMeter:
+    return ReadMeter(clock)
+
+
+@pytest.fixture
+def readiness(meter: CommitMeter, read_meter: ReadMeter) -> Readiness:
+    made = Readiness(meter, read_meter, sync_stall_seconds=10.0, min_free_bytes=1_000)
     made.phase = Phase.READY
     return made
 
@@ -64,6 +70,32 @@ def test_a_commit_that_takes_longer_than_allowed_is_a_stall_until_it_ends(
     clock.now += 10.0
     assert readiness.reasons(ROOMY) == ["sync_stalled"]
     meter.end()
+    assert readiness.reasons(ROOMY) == []
+
+
+def test_a_read_that_takes_longer_than_allowed_is_a_stall_until_it_ends(
+    readiness: Readiness, read_meter: ReadMeter, clock: Clock
+) -> None:
+    def read() -> tuple[list[str], list[str]]:
+        clock.now += 10.0
+        in_time = readiness.reasons(ROOMY)
+        clock.now += 0.1
+        return in_time, readiness.reasons(ROOMY)
+
+    assert read_meter.measure(read) == ([], ["reads_stalled"])
+    assert readiness.reasons(ROOMY) == []
+    assert read_meter.seconds.total == pytest.approx(10.1)
+
+
+def test_a_read_that_fails_is_over_like_any_other(
+    readiness: Readiness, read_meter: ReadMeter, clock: Clock
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("planted")
+
+    with pytest.raises(RuntimeError, match="planted"):
+        read_meter.measure(fail)
+    clock.now += 60.0
     assert readiness.reasons(ROOMY) == []
 
 

@@ -1,0 +1,98 @@
+"""The tables of a store, and the rows of `meta` that say what wrote it: its format, its engine.
+
+All of them are made in one transaction, and opened together or not at all: a store is whole, of a
+version that this code knows, or refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from ksmp.types import Epoch
+from storage.errors import StoreCorruptError, StoreIncompatibleError
+from storage.keys import FORMAT_VERSION, TABLES
+
+ENGINE: Final = b"lmdb 0.9"
+
+META_FORMAT: Final = b"format"
+META_ENGINE: Final = b"engine"
+META_EPOCH: Final = b"epoch"
+
+UPGRADABLE: Final = frozenset((1,))
+"""The format versions that `storage.upgrade` starts from."""
+
+Tables = dict[bytes, lmdb._Database]  # noqa: SLF001 - the stub's name of a public type
+
+
+def create_tables(env: lmdb.Environment, epoch: Epoch) -> tuple[Tables, Epoch]:
+    """All of it in one transaction: a store either is one, or is still new at the next start."""
+    with env.begin(write=True) as transaction:
+        tables = {name: env.open_db(name, txn=transaction) for name in TABLES}
+        meta = tables[b"meta"]
+        transaction.put(META_FORMAT, FORMAT_VERSION.to_bytes(2, "big"), db=meta)
+        transaction.put(META_ENGINE, ENGINE, db=meta)
+        transaction.put(META_EPOCH, epoch.encode(), db=meta)
+    return tables, epoch
+
+
+def open_tables(
+    path: Path,
+    env: lmdb.Environment,
+    transaction: lmdb.Transaction[bytes],
+    versions: frozenset[int] = frozenset((FORMAT_VERSION,)),
+) -> Tables:
+    """Every table of a store of one of these format versions.
+
+    Raises:
+        StoreIncompatibleError: it is of another format version or engine, or no store at all.
+    """
+    try:
+        meta = env.open_db(b"meta", txn=transaction, create=False)
+    except lmdb.NotFoundError:
+        raise incompatible(path, "it is an LMDB file of some other program") from None
+    version = int.from_bytes(transaction.get(META_FORMAT, db=meta) or b"", "big")
+    if version not in versions:
+        raise incompatible(
+            path,
+            f"its format version is not {FORMAT_VERSION}",
+            "Start the relay on it once, which upgrades it." if version in UPGRADABLE else None,
+        )
+    if transaction.get(META_ENGINE, db=meta) != ENGINE:
+        raise incompatible(path, "another storage engine wrote it")
+    try:
+        return {name: env.open_db(name, txn=transaction, create=False) for name in TABLES}
+    except lmdb.NotFoundError:
+        raise corrupt(path, "one of its tables is missing") from None
+
+
+def read_epoch(path: Path, transaction: lmdb.Transaction[bytes], tables: Tables) -> Epoch:
+    """The identity of the store's unbroken history.
+
+    Raises:
+        StoreCorruptError: it has none.
+    """
+    epoch = transaction.get(META_EPOCH, db=tables[b"meta"])
+    if not epoch:
+        raise corrupt(path, "it has no epoch")
+    return Epoch(epoch.decode("ascii", "replace"))
+
+
+def corrupt(path: Path, why: str) -> StoreCorruptError:
+    """The store contradicts itself."""
+    return StoreCorruptError(
+        f"the store {path} is damaged",
+        why,
+        "Run `ksmp-relay verify` to see where; restore a backup, then `ksmp-relay new-epoch`.",
+    )
+
+
+def incompatible(path: Path, why: str, what_to_do: str | None = None) -> StoreIncompatibleError:
+    """The store is one of another version, of another engine, or none."""
+    return StoreIncompatibleError(
+        f"the store {path} cannot be read by this version",
+        why,
+        what_to_do or "Start the version of the relay that wrote it, or choose another directory.",
+    )

@@ -1,0 +1,176 @@
+"""The experiment, run as people run it. Nothing here says how fast a relay has to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bench.checker.loading import load
+from bench.checker.reading import opened
+from bench.isolation.experiment import Experiment
+from bench.isolation.findings import Findings
+from bench.isolation.measuring import timeline_of, windows_of
+from bench.isolation.timeline import Moment
+from relay.exits import ExitCode
+from tests.wire.relay_process import PROGRAM, REPOSITORY
+
+SMALL = ("--conversations", "10", "--victims", "2", "--quick", "--rate", "150")
+ORDER = {"I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10", "I12", "I14"}
+
+
+def isolation(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*PROGRAM, "bench", "isolation", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def findings_of(fault: str, out: Path) -> dict[str, Any]:
+    process = isolation(
+        "--fault", fault, *SMALL, "--seconds", "3", "--seed", "5", "--out", str(out), "--json"
+    )
+    printed, complained = process.communicate(timeout=180)
+    assert process.returncode == ExitCode.OK, complained + printed
+    found = json.loads(printed)
+    assert (found["conclusion"], found["ok"]) == ("quick run, no result", True)
+    words = {one["invariant"]: one["verdict"] for one in found["checker"]["verdicts"]}
+    assert {name for name, verdict in words.items() if verdict == "violated"} <= {"I17"}
+    assert {name for name, verdict in words.items() if verdict == "ok"} >= ORDER
+    return found
+
+
+def test_a_flood_is_refused_and_cut_off_and_no_promise_is_broken(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = findings_of("flood", out)
+    moments = [one["what"] for one in json.loads((out / "moments.json").read_bytes())]
+
+    assert found["victims"]["conversations"] == 2
+    assert found["victims"]["sends"] > 0
+    assert found["bystanders"]["conversations"] == 8
+    assert found["bystanders"]["samples"] > 50
+    assert found["flooder_cpu"] > 0
+    assert "cut off" in moments
+    # What programs rely on:
+    assert list(found) == list(Findings.__struct_fields__)
+    assert {"bystanders", "victims", "restarts", "quarantines", "checker", "ok"} <= set(found)
+    assert {"baseline_p99_ms", "fault_p99_ms", "ratio", "worst_ms"} <= set(found["bystanders"])
+    assert (type(found["restarts"]), type(found["quarantines"])) == (int, int)
+    # What somebody who has only the history needs to know:
+    with opened(out / "history") as history:
+        said = history.header.configuration
+    assert (history.header.seed, said["fault"], said["rate_per_s"]) == (5, "flood", 150.0)
+    assert set(Experiment.__struct_fields__) <= set(said)
+    assert (out / "experiment.json").exists()
+
+
+def test_stuck_readers_are_cut_off_and_come_back_to_everything(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = findings_of("stuck-reader", out)
+    moments = msgspec.json.decode((out / "moments.json").read_bytes(), type=list[Moment])
+    timeline = timeline_of(out / "history", moments)
+    baseline, struck = windows_of(load(out / "history"))
+
+    assert len(struck.victims) == 2
+    assert baseline.victims == struck.victims  # the others are compared with themselves
+    assert [one.what for one in moments].count("cut off") >= 2
+    assert all(timeline.phases["fault"].began_s <= one.at_s for one in moments)
+    assert len(timeline.bystanders.ack_ms) == len(timeline.bystanders.delivery_ms) > 100
+    assert found["victims"]["acked"] == found["victims"]["sends"] > 0
+
+
+def test_crash_looping_conversations_are_restarted_and_quarantined(tmp_path: Path) -> None:
+    found = findings_of("crash-loop", tmp_path / "out")
+
+    assert found["restarts"] > 0
+    assert found["quarantines"] > 0
+    assert found["dead_letters"] > 0
+    assert found["time_to_restart"]["p50_ms"] <= found["time_to_restart"]["worst_ms"]
+    assert found["victims"]["availability"] < 1
+    assert found["victims"]["refused"] > 0
+
+
+# ── what is no experiment ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--fault", "flood", "--seconds", "30"), "30 s are too short for a result"),
+        (("--fault", "flood", "--victims", "10", "--conversations", "10"), "leave no bystanders"),
+        (
+            (
+                "--fault",
+                "gremlins",
+            ),
+            "gremlins",
+        ),
+        (("--fault", "flood", "--quick", "--seconds", "2"), "Must be >= 3"),
+        ((), "--fault"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error_that_leaves_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    process = isolation(*arguments, "--out", str(tmp_path / "out"))
+    _, complained = process.communicate(timeout=60)
+
+    assert process.returncode == ExitCode.USAGE
+    assert complaint in complained
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_in_which_there_is_something_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    process = isolation("--fault", "flood", *SMALL, "--out", str(tmp_path))
+    _, complained = process.communicate(timeout=60)
+
+    assert process.returncode == ExitCode.USAGE
+    assert "not empty" in complained
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("precious", "mine")]
+
+
+def test_an_interrupt_leaves_no_process_and_nothing_that_looks_like_a_result(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    process = isolation("--fault", "flood", *SMALL, "--seconds", "60", "--out", str(out))
+    deadline = time.monotonic() + 60
+    while not (out / "history").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, complained = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "Traceback" not in complained
+    assert list(out.iterdir()) == []
+    while alive := _alive_in_session(process.pid):
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.05)
+
+
+def _alive_in_session(session: int) -> list[int]:
+    alive = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            alive.append(int(stat.parent.name))
+    return alive

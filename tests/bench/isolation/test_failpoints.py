@@ -1,0 +1,122 @@
+"""Orders go to the admin listener in the words that it takes, and an answer is waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import msgspec
+import pytest
+
+from bench.isolation.experiment import Experiment
+from bench.isolation.failpoints import (
+    Conversation,
+    FailpointError,
+    Failpoints,
+    Order,
+    for_conversations,
+)
+from bench.isolation.faults import LOOP_HELD_SHARE, orders_of
+from bench.isolation.findings import FaultName
+from bench.isolation.plan import AdminAddress, LoadPlan
+from storage.fault_orders import decode_order
+
+
+class Peer:
+    """A stranger who answers as an admin listener would."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str | None, object]] = []
+        self.status = 201
+        self.answer: dict[str, object] = {"id": 1}
+
+
+@contextmanager
+def listening(peer: Peer) -> Iterator[AdminAddress]:
+    class Answering(BaseHTTPRequestHandler):
+        def _take(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            token = self.headers.get("Authorization")
+            peer.asked.append((self.command, self.path, token, json.loads(body) if body else None))
+            self.send_response(peer.status)
+            self.end_headers()
+            self.wfile.write(json.dumps(peer.answer).encode())
+
+        do_POST = do_DELETE = _take  # noqa: N815 - named by the library
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            yield AdminAddress("127.0.0.1", server.server_port, "secret")
+        finally:
+            server.shutdown()
+
+
+def conversations(count: int) -> list[Conversation]:
+    return [Conversation(f"c{number}", ("a", "b")) for number in range(count)]
+
+
+def test_an_order_is_posted_with_the_token_and_holds_what_is_given_and_no_more() -> None:
+    peer = Peer()
+    with listening(peer) as admin:
+        Failpoints(admin).order(for_conversations(Order("number", "raise"), conversations(1)))
+
+    order = {
+        "place": "number",
+        "action": "raise",
+        "conversations": [{"conversation_id": "c0", "users": ["a", "b"]}],
+    }
+    assert peer.asked == [("POST", "/failpoints", "Bearer secret", order)]
+
+
+def test_many_conversations_take_several_orders() -> None:
+    orders = for_conversations(Order("number", "raise"), conversations(600))
+    counts = [len(json.loads(msgspec.json.encode(order))["conversations"]) for order in orders]
+
+    assert counts == [256, 256, 88]
+
+
+def test_clearing_takes_all_orders_back() -> None:
+    peer = Peer()
+    peer.status, peer.answer = 200, {"cleared": 1}
+    with listening(peer) as admin:
+        Failpoints(admin).clear()
+
+    assert peer.asked == [("DELETE", "/failpoints", "Bearer secret", None)]
+
+
+def test_a_relay_that_is_no_laboratory_is_an_error_that_says_so() -> None:
+    peer = Peer()
+    peer.status, peer.answer = 404, {"error": "not_a_lab", "message": "Start it with --lab."}
+    with listening(peer) as admin, pytest.raises(FailpointError, match=r"404 not_a_lab .*--lab"):
+        Failpoints(admin).order([Order("number", "raise")])
+
+
+def test_an_admin_listener_that_is_not_there_is_an_error() -> None:
+    with listening(Peer()) as admin:
+        pass
+
+    with pytest.raises(FailpointError, match="ConnectionRefusedError"):
+        Failpoints(admin).clear()
+
+
+@pytest.mark.parametrize("fault", ["crash-loop", "poison", "slow-sync", "slow-loop"])
+def test_a_relay_understands_every_order_that_a_fault_gives(fault: FaultName) -> None:
+    experiment = Experiment(fault, 100, 10, 60.0, 2_000.0, seed=3, quick=False, slower_ms=20)
+    plan = LoadPlan(experiment, 2_000.0, "", (), (), AdminAddress("", 0, ""), 1.0, "", "")
+    texts = [msgspec.json.encode(order) for order in orders_of(plan, conversations(10))]
+    orders = [json.loads(text) for text in texts]
+
+    for text in texts:
+        decode_order(text)  # raises where the relay would refuse
+    named = {one["conversation_id"] for order in orders for one in order.get("conversations", [])}
+    assert named == (set() if fault == "slow-sync" else {f"c{number}" for number in range(10)})
+    if fault == "slow-loop":  # 200 sends a second to victims, 20 ms each, would be four times all
+        held = orders[0]["probability"] * 200 * orders[0]["seconds"]
+        assert held == pytest.approx(LOOP_HELD_SHARE)
