@@ -27,7 +27,7 @@ def escalate() -> None:
     def _quarantine(_router: Router, _conversation: _Live) -> None:
         raise IntensityExceededError("conversation")
 
-    Router._quarantine = _quarantine  # type: ignore[method-assign]
+    Router._quarantine = _quarantine  # type: ignore[method-assign,assignment]
 
 
 def unbind_mailboxes() -> None:
@@ -37,7 +37,7 @@ def unbind_mailboxes() -> None:
     def _initialise(self: Mailbox, _max_letters: int, _max_bytes: int) -> None:
         initialise(self, 1_000_000, UNBOUNDED)
 
-    Mailbox.__init__ = _initialise  # type: ignore[method-assign]
+    Mailbox.__init__ = _initialise  # type: ignore[method-assign,assignment]
 
 
 def share_the_deliverer() -> None:
@@ -64,8 +64,8 @@ def share_the_deliverer() -> None:
             for other in others:
                 other.deliver()
 
-    Connection._deliver = _deliver  # type: ignore[method-assign]
-    Connection._pump = _pump  # type: ignore[method-assign]
+    Connection._deliver = _deliver  # type: ignore[method-assign,assignment]
+    Connection._pump = _pump  # type: ignore[method-assign,assignment]
 
 
 BREAKS: Final[Mapping[str, Callable[[], None]]] = {

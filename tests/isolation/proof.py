@@ -23,7 +23,6 @@ from rich.table import Table
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import FaultName, Findings
 from bench.isolation.run import run
-from bench.relay_of_its_own import PROGRAM
 
 WITHSTOOD_BY: Final[dict[str, FaultName]] = {
     "supervisor-escalating": "crash-loop",
