@@ -64,11 +64,13 @@ def relay_of_its_own(
     *,
     flags: Sequence[str] = (),
     log: Path | None = None,
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[OwnRelay]:
     """A relay that runs until the block ends; then its store is removed.
 
     `settings` are environment variables, and win over what is `LIFTED`; `flags` are more words for
-    `serve`. What it logs goes to the file `log`, as JSON lines, and is kept.
+    `serve`, and `program` what is run, if not the relay as it is shipped. What it logs goes to the
+    file `log`, as JSON lines, and is kept.
 
     Raises:
         StartError: it does not start.
@@ -76,7 +78,7 @@ def relay_of_its_own(
     with tempfile.TemporaryDirectory(prefix="ksmp-bench-") as name:
         directory = Path(name)
         log = directory / "log" if log is None else log
-        with _serving(directory, {**LIFTED, **(settings or {})}, flags, log) as process:
+        with _serving(directory, {**LIFTED, **(settings or {})}, program, flags, log) as process:
             ports = _await_ports(directory, process, log)
             data = directory / DATA
             listening, admin = ports["relay"], ports["admin"]
@@ -91,11 +93,15 @@ def relay_of_its_own(
 
 @contextmanager
 def _serving(
-    directory: Path, settings: Mapping[str, str], flags: Sequence[str], log: Path
+    directory: Path,
+    settings: Mapping[str, str],
+    program: Sequence[str],
+    flags: Sequence[str],
+    log: Path,
 ) -> Iterator[subprocess.Popen[bytes]]:
     with (directory / "output").open("wb") as output, log.open("wb") as log_output:
         process = subprocess.Popen(
-            [*PROGRAM, "serve", "--data", str(directory / DATA), *_address(directory), *flags],
+            [*program, "serve", "--data", str(directory / DATA), *_address(directory), *flags],
             cwd=PACKAGES,
             env=_environment() | dict(settings),
             stdin=subprocess.DEVNULL,

@@ -58,9 +58,10 @@ def isolation(
 
     The faults: crash-loop (the victims' actors crash at every send), poison (at one send in ten),
     flood (the victims' users also send as fast as they can, from further devices), stuck-reader
-    (one side of each victim stops reading, again and again), slow-sync (every commit takes longer;
-    the disk is everybody's, so there are no victims), slow-loop (now and then a victim's record
-    holds up the event loop, which is everybody's, too).
+    (one side of each victim stops reading, again and again), stuck-actor (the victims' actors take
+    seconds for each turn, while their users flood them with large messages), slow-sync (every
+    commit takes longer; the disk is everybody's, so there are no victims), slow-loop (now and then
+    a victim's record holds up the event loop, which is everybody's, too).
 
     Exits with 0 when the others were acked about as fast as before and no promise was broken, else
     with 1. A quick run has no result: it exits with 1 only when another promise was broken.

@@ -17,8 +17,14 @@ from bench.isolation.stuck import StuckReaders
 LOOP_HELD_SHARE: Final = 0.1
 """Of the time, how much `slow-loop` may take from everybody; more, and no relay could keep up."""
 
+STUCK_SHARE: Final = 0.2
+"""Of the fault's time, how much a stuck actor takes for one turn."""
+
+LARGE_BYTES: Final = 16_384
+"""Of each message of those who flood a stuck actor: they fill its mailbox."""
+
 IN_A_LABORATORY: Final[frozenset[FaultName]] = frozenset(
-    {"crash-loop", "poison", "slow-sync", "slow-loop"}
+    {"crash-loop", "poison", "stuck-actor", "slow-sync", "slow-loop"}
 )
 """These are ordered at failpoints. The others are only what clients do."""
 
@@ -64,21 +70,52 @@ class Ordered:
         """There is nothing to let go of."""
 
 
+class Together:
+    """Several faults at once: switched on one after the other, and off in reverse."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self._faults = faults
+
+    async def prepare(self) -> None:
+        """See `Fault`."""
+        for fault in self._faults:
+            await fault.prepare()
+
+    async def begin(self) -> None:
+        """See `Fault`."""
+        for fault in self._faults:
+            await fault.begin()
+
+    async def end(self) -> None:
+        """See `Fault`."""
+        for fault in reversed(self._faults):
+            await fault.end()
+
+    async def close(self) -> Flooded | None:
+        """See `Fault`."""
+        flooded = [await fault.close() for fault in self._faults]
+        return next((one for one in flooded if one is not None), None)
+
+
 def fault_of(plan: LoadPlan, persons: Sequence[Person]) -> Fault:
     """The fault of this experiment; `persons` are two for each conversation."""
     experiment = plan.experiment
     match experiment.fault:
         case "flood":
-            return Flood(plan, persons)
+            return Flood(plan, persons, experiment.size)
         case "stuck-reader":
             pairs = [(persons[side], persons[side ^ 1]) for side in stuck_readers(experiment)]
             return StuckReaders(pairs, plan.write_seconds)
+        case "stuck-actor":
+            stuck = Ordered(plan, orders_of(plan, _struck(plan, persons)))
+            return Together(stuck, Flood(plan, persons, LARGE_BYTES))
         case _:
-            victims = [
-                Conversation(side.conversation_id, (side.user, side.peer))
-                for side in (persons[2 * victim] for victim in victims_of(experiment))
-            ]
-            return Ordered(plan, orders_of(plan, victims))
+            return Ordered(plan, orders_of(plan, _struck(plan, persons)))
+
+
+def _struck(plan: LoadPlan, persons: Sequence[Person]) -> list[Conversation]:
+    sides = (persons[2 * victim] for victim in victims_of(plan.experiment))
+    return [Conversation(side.conversation_id, (side.user, side.peer)) for side in sides]
 
 
 def orders_of(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
@@ -92,6 +129,13 @@ def _crash_loop(_plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]
 
 def _poison(_plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
     return for_conversations(Order("number", "raise", keys=POISON), victims)
+
+
+def _stuck_actor(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+    """Each turn takes a good part of the time, and nobody can say when it will be over."""
+    began_s, ended_s = plan.experiment.phases["fault"]
+    seconds = round((ended_s - began_s) * STUCK_SHARE, 3)
+    return for_conversations(Order("number", "delay", seconds=seconds), victims)
 
 
 def _slow_sync(plan: LoadPlan, _victims: Sequence[Conversation]) -> list[Order]:
@@ -115,6 +159,7 @@ def _slow_loop(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
 _ORDERS: Final[Mapping[FaultName, Callable[[LoadPlan, Sequence[Conversation]], list[Order]]]] = {
     "crash-loop": _crash_loop,
     "poison": _poison,
+    "stuck-actor": _stuck_actor,
     "slow-sync": _slow_sync,
     "slow-loop": _slow_loop,
 }

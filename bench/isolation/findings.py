@@ -9,7 +9,9 @@ from msgspec import Struct
 from bench.checker.check import Report
 
 Conclusion = Literal["isolated", "not isolated", "not enough data", "quick run, no result"]
-FaultName = Literal["crash-loop", "flood", "stuck-reader", "slow-sync", "poison", "slow-loop"]
+FaultName = Literal[
+    "crash-loop", "poison", "flood", "stuck-reader", "stuck-actor", "slow-sync", "slow-loop"
+]
 
 
 class Bystanders(Struct, frozen=True):

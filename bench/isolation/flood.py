@@ -10,6 +10,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Final
 
 import msgspec
@@ -28,15 +29,15 @@ ANSWER_SECONDS: Final = 60.0
 class Flood:
     """See the head of this file."""
 
-    def __init__(self, plan: LoadPlan, persons: Sequence[Person]) -> None:
+    def __init__(self, plan: LoadPlan, persons: Sequence[Person], size: int) -> None:
         victims = victims_of(plan.experiment)
         flooded = [persons[2 * victim + side] for victim in victims for side in (0, 1)]
         self._plan = FloodPlan(
             plan.url,
-            plan.experiment.size,
+            size,
             tuple(
                 Flooder(token, person.user, person.peer, person.conversation_id)
-                for token, person in zip(plan.flooding_tokens, flooded, strict=True)
+                for token, person in zip(plan.flooding_tokens, cycle(flooded), strict=False)
             ),
         )
         self._process: Process | None = None

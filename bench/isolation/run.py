@@ -9,7 +9,7 @@ bundle       all of it in one directory; the last file written makes it whole
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,7 +22,7 @@ from bench.checker.reading import HistoryError
 from bench.isolation import plan as plans
 from bench.isolation.experiment import Experiment
 from bench.isolation.faults import IN_A_LABORATORY
-from bench.isolation.findings import Findings
+from bench.isolation.findings import FaultName, Findings
 from bench.isolation.judging import Costs, findings_of
 from bench.isolation.measuring import baseline_began_wall_ms, timeline_of_story
 from bench.isolation.moments import moments_of
@@ -31,11 +31,12 @@ from bench.isolation.saturation import measure_saturation
 from bench.isolation.schedule import victims_of
 from bench.ordering import relay_version
 from bench.plan import Progress, Refused, Started, Stopped
-from bench.relay_of_its_own import OwnRelay, relay_of_its_own, tokens_of
+from bench.relay_of_its_own import PROGRAM, OwnRelay, relay_of_its_own, tokens_of
 from bench.run import ENDED_EARLY, RunError, ServerCpu, generator, progress_bar
 
 LOAD: Final = "bench.isolation.load"
-FLOODING_DEVICE: Final = "flooder"
+FLOODING_DEVICES: Final[Mapping[FaultName, int]] = {"flood": 1, "stuck-actor": 4}
+"""From how many further devices each of the victims' users floods."""
 
 HISTORY: Final = "history"
 MOMENTS: Final = "moments.json"
@@ -45,11 +46,16 @@ DEFAULT_SENDS_PER_S: Final = 200
 GENEROUS: Final = 4
 """In a flood: how many times what a user sends on average the relay lets pass, at least."""
 
+NARROW_MAILBOX_BYTES: Final = 1 << 20
+ROOM_FOR_BYSTANDERS_BYTES: Final = 4 << 20
+
 DEFAULT_WRITE_SECONDS: Final = 10.0
 
 
-def run(experiment: Experiment, directory: Path) -> Findings:
+def run(experiment: Experiment, directory: Path, *, program: Sequence[str] = PROGRAM) -> Findings:
     """Do the experiment; everything about it is then in `directory`, which is new or empty.
+
+    `program` is the relay that it is done on, if not the one that is shipped.
 
     Raises:
         StartError: a relay does not start.
@@ -65,7 +71,7 @@ def run(experiment: Experiment, directory: Path) -> Findings:
         if rate is None:
             saturation = measure_saturation(experiment, users, relay_version())
             rate = round(saturation / 2, 1)  # as the findings tell it, so that a rerun is the same
-        measured = _loaded(experiment, rate, users, directory)
+        measured = _loaded(experiment, rate, users, directory, program)
         try:
             with progress_bar("isolation") as show:
                 show(Progress("judging", 0, 1))
@@ -90,27 +96,29 @@ class _Measured(NamedTuple):
     flooder_cpu: float | None
 
 
-def _loaded(experiment: Experiment, rate: float, users: list[str], directory: Path) -> _Measured:
+def _loaded(
+    experiment: Experiment,
+    rate: float,
+    users: Sequence[str],
+    directory: Path,
+    program: Sequence[str],
+) -> _Measured:
     """Run the load on a relay; its history and the relay's log are in the directory."""
     write_seconds = _write_seconds(experiment)
     flags = ("--lab",) if experiment.fault in IN_A_LABORATORY else ()
     settings = {"KSMP_LIMITS__WRITE_SECONDS": str(write_seconds), "KSMP_LOG__FORMAT": "json"}
-    if experiment.fault == "flood":
+    if experiment.fault in FLOODING_DEVICES:
         settings |= _rate_limits(experiment, rate)
-    with relay_of_its_own(users, settings, flags=flags, log=directory / LOG) as relay:
-        flooding = [
-            users[2 * victim + side] for victim in victims_of(experiment) for side in (0, 1)
-        ]
+    if experiment.fault == "stuck-actor":
+        settings |= _narrow_limits(experiment)
+    own = relay_of_its_own(users, settings, flags=flags, log=directory / LOG, program=program)
+    with own as relay:
         plan = LoadPlan(
             experiment=experiment,
             rate_per_s=rate,
             url=relay.url,
             tokens=tuple(relay.tokens),
-            flooding_tokens=tuple(
-                tokens_of(relay.data, flooding, FLOODING_DEVICE)
-                if experiment.fault == "flood"
-                else ()
-            ),
+            flooding_tokens=_flooding_tokens(experiment, users, relay.data),
             admin=AdminAddress(*relay.admin),
             write_seconds=write_seconds,
             history=str((directory / HISTORY).absolute()),
@@ -148,6 +156,30 @@ def _write_seconds(experiment: Experiment) -> float:
         return DEFAULT_WRITE_SECONDS
     began_s, ended_s = experiment.phases["fault"]
     return round(min(1.0, max(0.2, (ended_s - began_s) / 6)), 3)
+
+
+def _flooding_tokens(experiment: Experiment, users: Sequence[str], data: Path) -> tuple[str, ...]:
+    """Of two users for each victim, as often as they have devices to flood from."""
+    flooding = [users[2 * victim + side] for victim in victims_of(experiment) for side in (0, 1)]
+    return tuple(
+        token
+        for number in range(FLOODING_DEVICES.get(experiment.fault, 0))
+        for token in tokens_of(data, flooding, f"flooder-{number}")
+    )
+
+
+def _narrow_limits(experiment: Experiment) -> dict[str, str]:
+    """Room for the victims' full mailboxes and as much again as the bystanders need, not more.
+
+    So the bound of one mailbox is all that keeps a conversation from taking everybody's room. By
+    default the proportions are the same, and all sixteen times as large.
+    """
+    return {
+        "KSMP_LIMITS__MAILBOX_BYTES": str(NARROW_MAILBOX_BYTES),
+        "KSMP_LIMITS__SENDS_UNDER_WAY_BYTES": str(
+            experiment.victims * NARROW_MAILBOX_BYTES + ROOM_FOR_BYSTANDERS_BYTES
+        ),
+    }
 
 
 def _rate_limits(experiment: Experiment, rate: float) -> dict[str, str]:
