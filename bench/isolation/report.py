@@ -85,6 +85,8 @@ def _conclusion(provenance: Provenance, findings: Findings) -> Iterator[Markup]:
     yield element("h1", f"{w.headline(findings)}.", class_=mood if findings.ok else "bad")
     if sentence := w.broken(findings):
         yield element("p", element("strong", sentence))
+    if sentence := w.unread(findings):
+        yield element("p", element("strong", f"{sentence}."))
     yield element(
         "p",
         f"{findings.conversations:,} conversations, {findings.victims.conversations:,} of them"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.checker.printing import excerpt_lines
+from bench.isolation import wording as w
 from bench.isolation.findings import Findings
 from bench.run import GENERATOR_BOUND
 
@@ -57,6 +58,8 @@ def _ms(milliseconds: float | None) -> str:
 
 def _remarks(findings: Findings) -> Iterator[str]:
     yield f"Conclusion: {findings.conclusion} ({findings.bystanders.samples:,} samples)."
+    if findings.unread:
+        yield f"{w.unread(findings)}."
     yield from _of_victims(findings)
     restart = findings.time_to_restart
     took = "" if restart.p50_ms is None else f", half of them within {_ms(restart.p50_ms)} ms"

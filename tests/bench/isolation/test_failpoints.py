@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,11 @@ from bench.isolation.failpoints import (
     Conversation,
     FailpointError,
     Failpoints,
+    NoRelayError,
     Order,
     for_conversations,
 )
-from bench.isolation.faults import LOOP_HELD_SHARE, orders_of
+from bench.isolation.faults import LOOP_HELD_SHARE, Ordered, orders_of
 from bench.isolation.findings import FaultName
 from bench.isolation.plan import AdminAddress, LoadPlan
 from storage.fault_orders import decode_order
@@ -102,8 +104,17 @@ def test_an_admin_listener_that_is_not_there_is_an_error() -> None:
     with listening(Peer()) as admin:
         pass
 
-    with pytest.raises(FailpointError, match="ConnectionRefusedError"):
+    with pytest.raises(NoRelayError, match="ConnectionRefusedError"):
         Failpoints(admin).clear()
+
+
+def test_a_fault_that_has_ended_the_relay_is_over() -> None:
+    with listening(Peer()) as admin:
+        pass
+    experiment = Experiment("crash-loop", 2, 1, 60.0, 100.0, seed=3, quick=False)
+    plan = LoadPlan(experiment, 100.0, "", (), (), admin, 1.0, "", "")
+
+    asyncio.run(Ordered(plan, []).end())
 
 
 @pytest.mark.parametrize("fault", ["crash-loop", "poison", "slow-sync", "slow-loop"])
