@@ -13,6 +13,7 @@ from bench.isolation.markup import Markup, drawing, element, table
 if TYPE_CHECKING:
     from bench.isolation.bundle import Provenance
     from bench.isolation.plots.canvas import Picture
+    from bench.isolation.results import Results
 
 # No policy lets this page load or run anything, so that none of its text ever could.
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
@@ -259,7 +260,7 @@ def versions_rows(provenance: Provenance) -> Iterator[tuple[str, str]]:
     yield from sorted(versions.packages.items())
 
 
-def machine_rows(provenance: Provenance) -> Iterator[tuple[str, str]]:
+def machine_rows(provenance: Provenance | Results) -> Iterator[tuple[str, str]]:
     """The facts about the machine that do not change from one minute to the next."""
     machine = provenance.machine
     yield "processor", machine.cpu or w.UNKNOWN
