@@ -122,7 +122,7 @@ class Conversation:
         """Serve the mailbox until it is closed; raise whatever goes wrong, for the supervisor."""
         self._head = await self._read_head()
         await self._take_again()
-        while letters := await self._mailbox.take():
+        while letters := await self._mailbox.take(self._log.gather):
             await self._turn(letters)
 
     async def _read_head(self) -> ConversationHead:

@@ -7,6 +7,7 @@ is answered, so that the next incarnation finds what a crash left behind.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -59,15 +60,18 @@ class Mailbox:
         self._waiting_bytes += letter.size
         return True
 
-    async def take(self) -> list[Letter]:
+    async def take(self, gather: Callable[[], Awaitable[None]] | None = None) -> list[Letter]:
         """Wait for letters and put all that wait in hand, up to a batch; empty once closed.
 
+        With the first in hand, `gather` is awaited for as long as others had better join it.
         Whoever takes again has answered what it took before.
         """
         self.in_hand = []
         try:
             await self._receive.receive()
             self._move_to_hand()
+            if gather is not None:
+                await gather()
             size = self.in_hand[0].size
             while len(self.in_hand) < BATCH_LETTERS and size < BATCH_BYTES:
                 self._receive.receive_nowait()

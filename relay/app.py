@@ -160,6 +160,7 @@ class Relay:
             meter=meter,
             read_meter=read_meter,
             failpoints=failpoints,
+            clock=system.monotonic,
         )
         self._inboxes = Inboxes(self._log, limits, failpoints)
         self._alarms = Alarms()

@@ -17,8 +17,15 @@ goes straight on to it, whatever the loop is doing.
 
 Why one job may leave operations to the next. The loop counts bytes and cuts the queue into
 portions, each with a number; a job takes operations of one portion only. The first operation of a
-portion always submits a job. So a job that an operation relies on comes after those on which all
-earlier portions rely, and finds its own portion in front.
+portion submits a job of its own, so the storage thread need not wait for the loop between them; and
+whatever is left when the last job is settled gets another.
+
+What is different on a slow disk. Going straight on costs whoever waits for an outcome before
+submitting again, as a conversation does: by the time the loop has settled it, the next transaction
+has begun without it, and it waits for two more. Where syncs are quick, nobody notices. Behind a
+transaction that took long, no job is submitted before the loop has settled it and come round a few
+times, so that what the outcomes gave rise to is taken along. And `is_slow_under_way` tells who asks
+that a submission now would only wait in the queue, where nothing can join it.
 
 Both threads touch the queue with `append`, `popleft` and `[0]` only, each of which is atomic.
 """
@@ -36,6 +43,13 @@ from storage.log import Append, Failed, MarkRead, Operation, Outcome, Settle
 SMALL_OPERATION_BYTES: Final = 64
 """What an operation that stores no record counts for; none counts for less."""
 
+SLOW_SECONDS: Final = 0.003
+"""A transaction that takes longer is waited for: a few rounds of the loop are little beside it."""
+
+ROUNDS: Final = 3
+"""Times that the loop comes round: who waits for an outcome is woken in the first, and may submit
+in the second; the order of tasks within a round is random."""
+
 Transact = Callable[[Sequence[Operation]], Sequence[Outcome]]
 """One synced transaction: an outcome per operation, in order. Runs on the storage thread."""
 
@@ -49,6 +63,7 @@ class _Waiting(NamedTuple):
 class _Settled(NamedTuple):
     waiting: Sequence[_Waiting]
     outcomes: Sequence[Outcome]
+    seconds: float
 
 
 class GroupCommit:
@@ -64,13 +79,15 @@ class GroupCommit:
         on_bug: Callable[[Exception], None],
         on_outcomes: Callable[[Sequence[Outcome]], None] = lambda _: None,
         commit_bytes: int = DEFAULT_COMMIT_BYTES,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """The callbacks run on the event loop and must not raise.
 
         `after_commit` is called once for each transaction, when all its outcomes are settled;
         `on_failure` once in a lifetime, when the first `Failed` has been settled; `on_bug` with
         what a `settle` or `after_commit` raised, which keeps no other from being settled;
-        `on_outcomes` with what became of each transaction.
+        `on_outcomes` with what became of each transaction, last of all. `clock` is read on the
+        storage thread, in seconds; without one every transaction is quick.
         """
         self._transact = transact
         self._executor = executor
@@ -79,8 +96,12 @@ class GroupCommit:
         self._on_bug = on_bug
         self._on_outcomes = on_outcomes
         self._commit_bytes = commit_bytes
+        self._clock = clock
         self._queue: deque[_Waiting] = deque()
         self._summoned = False
+        self._jobs = 0  # submitted, and not yet settled
+        self._is_slow = False  # the latest transaction was
+        self._is_coming_round = False
         self._portion = 0
         self._portion_bytes = 0
         self._failed = False
@@ -98,9 +119,20 @@ class GroupCommit:
         check(operation)
         is_cut = self._cut(_size(operation))
         self._queue.append(_Waiting(self._portion, operation, settle))
+        if self._is_slow and (self._jobs or self._is_coming_round):
+            return  # the job that comes after will take it
         if is_cut or not self._summoned:
-            self._summoned = True
-            self._executor.submit(self._job, self._settle)
+            self._summon()
+
+    @property
+    def is_slow_under_way(self) -> bool:
+        """Whether the disk is slow, and busy with what nothing submitted now can be part of."""
+        return self._is_slow and self._jobs > 0
+
+    def _summon(self) -> None:
+        self._summoned = True
+        self._jobs += 1
+        self._executor.submit(self._job, self._settle)
 
     def _cut(self, size: int) -> bool:
         """Count `size` bytes into the portion, or begin the next one with them."""
@@ -120,14 +152,34 @@ class GroupCommit:
         while queue and (not taken or queue[0].portion == taken[0].portion):
             taken.append(queue.popleft())
         if not taken:
-            return _Settled((), ())
-        return _Settled(taken, self._transact([one.operation for one in taken]))
+            return _Settled((), (), 0.0)
+        began = self._clock()
+        outcomes = self._transact([one.operation for one in taken])
+        return _Settled(taken, outcomes, self._clock() - began)
 
     # ── on the event loop ────────────────────────────────────────────────────────────────────
 
     def _settle(self, settled: _Settled) -> None:
-        if not settled.waiting:
+        self._jobs -= 1
+        if settled.waiting:
+            self._is_slow = settled.seconds > SLOW_SECONDS
+            self._is_coming_round = self._is_slow and not self._jobs
+            self._tell(settled)
+        if self._is_coming_round and settled.waiting:
+            self._come_round(ROUNDS)
+        elif self._queue and not self._jobs and not self._is_coming_round:
+            self._summon()
+
+    def _come_round(self, rounds: int) -> None:
+        """Let the loop run whoever is ready; a job that does nothing brings us back to it."""
+        if rounds:
+            self._executor.submit(_nothing, lambda _: self._come_round(rounds - 1))
             return
+        self._is_coming_round = False
+        if self._queue:
+            self._summon()
+
+    def _tell(self, settled: _Settled) -> None:
         failure: Exception | None = None
         for waiting, outcome in zip(settled.waiting, settled.outcomes, strict=True):
             if isinstance(outcome, Failed):
@@ -144,6 +196,10 @@ class GroupCommit:
         if failure is not None and not self._failed:
             self._failed = True
             self._on_failure(failure)
+
+
+def _nothing() -> None:
+    pass
 
 
 def check(operation: Operation) -> None:

@@ -6,7 +6,7 @@ so that a long replay never waits for a sync, nor a sync for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from storage.executor import Executor
 from storage.failpoints import Failpoints
 from storage.group_commit import GroupCommit
 from storage.limits import StoreLimits
-from storage.log import Log, Operation, Page, ReadStatePage, Settle
+from storage.log import Log, Operation, Outcome, Page, ReadStatePage, Settle
 from storage.read_meter import ReadMeter
 from storage.reader import Reader
 from storage.space import SpaceWatch
@@ -48,22 +48,29 @@ class LmdbLog(Log):
         meter: CommitMeter | None = None,
         read_meter: ReadMeter | None = None,
         failpoints: Failpoints | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """The callbacks are those of `GroupCommit` and `SpaceWatch`, `free_bytes` the writer's."""
+        """The callbacks are those of `GroupCommit` and `SpaceWatch`, `free_bytes` the writer's.
+
+        `clock` is `GroupCommit`'s too.
+        """
         self._environment = environment
         self._reading = reading
         self._reader = Reader(environment)
         self._read_meter = read_meter or ReadMeter()
         self._on_failure = on_failure
         self._writer = Writer(environment, free_bytes, limits, meter, failpoints)
+        self._space = SpaceWatch(on_space)
+        self._settled: trio.Event | None = None  # made by whoever waits for it
         self._group_commit = GroupCommit(
             self._writer.transact,
             writing,
             after_commit=after_commit,
             on_failure=on_failure,
             on_bug=on_bug,
-            on_outcomes=SpaceWatch(on_space).note,
+            on_outcomes=self._note,
             commit_bytes=limits.commit_bytes,
+            clock=clock,
         )
 
     def adopt(self, limits: StoreLimits) -> None:
@@ -83,6 +90,19 @@ class LmdbLog(Log):
             ValueError: the operation contradicts itself; nothing was queued.
         """
         self._group_commit.submit(operation, settle)
+
+    async def gather(self) -> None:
+        """See `Log.gather`."""
+        while self._group_commit.is_slow_under_way:
+            if self._settled is None:
+                self._settled = trio.Event()
+            await self._settled.wait()
+
+    def _note(self, outcomes: Sequence[Outcome]) -> None:
+        self._space.note(outcomes)
+        if self._settled is not None:
+            self._settled.set()
+            self._settled = None
 
     async def page(
         self,

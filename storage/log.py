@@ -264,6 +264,13 @@ class Log(Protocol):
         checkpoint between them, and whether or not whoever asked still lives.
         """
 
+    async def gather(self) -> None:
+        """Wait while a slow transaction keeps what is submitted now from being stored.
+
+        So whoever has a choice submits all that has come meanwhile in one. Returns without a
+        checkpoint where there is nothing to wait for.
+        """
+
     async def page(
         self,
         user: UserId,

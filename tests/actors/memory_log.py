@@ -181,6 +181,9 @@ class MemoryLog:
         )
         return ReadMarked(mark.own, mark.public, own_rose, public_rose)
 
+    async def gather(self) -> None:
+        """Memory is never slow."""
+
     async def page(
         self, user: UserId, after: GlobalInboxSeq, through: GlobalInboxSeq, max_bytes: int
     ) -> Page:

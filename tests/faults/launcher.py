@@ -85,11 +85,11 @@ def a_stall_loses_what_waited(world: World) -> None:
     take = Mailbox.take
     has_lost: set[int] = set()
 
-    async def losing(self: Mailbox) -> Any:
-        letters = await take(self)
+    async def losing(self: Mailbox, gather: Any = None) -> Any:
+        letters = await take(self, gather)
         if world.is_stalled and id(self) not in has_lost:
             has_lost.add(id(self))
-            return await take(self)
+            return await take(self, gather)
         return letters
 
     Mailbox.take = losing  # type: ignore[method-assign]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import trio
 
 from ksmp.types import UserId
-from storage.group_commit import GroupCommit
+from storage.group_commit import ROUNDS, GroupCommit
 from storage.log import Appended, Failed, OpenInbox, Operation, Outcome, ReadHead
 from tests.storage.world import (
     InlineExecutor,
@@ -31,7 +31,8 @@ KEY = conversation("ann", "bob")
 class Recorded:
     """A group commit whose every callback is written down."""
 
-    def __init__(self, executor, commit_bytes: int = 1 << 20) -> None:
+    def __init__(self, executor, commit_bytes: int = 1 << 20, *, seconds: float = 0.0) -> None:
+        """A transaction takes so many `seconds`."""
         self.batches: list[list[Operation]] = []
         self.events: list[Any] = []
         self.failures: list[Exception] = []
@@ -44,6 +45,7 @@ class Recorded:
             on_failure=self.failures.append,
             on_bug=self.bugs.append,
             commit_bytes=commit_bytes,
+            clock=lambda: len(self.batches) * seconds,
         )
 
     def transact(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
@@ -96,6 +98,91 @@ def test_storage_goes_on_although_the_loop_has_settled_nothing() -> None:
     ]
 
 
+SLOW: Final = 1.0
+
+
+def after_a_slow_one(executor: SteppedExecutor) -> Recorded:
+    """One slow transaction is settled, and the loop has come round."""
+    log = Recorded(executor, seconds=SLOW)
+    log.submit("slow")
+    executor.finish()
+    return log
+
+
+def test_behind_a_slow_transaction_the_next_takes_what_its_outcomes_give_rise_to() -> None:
+    executor = SteppedExecutor()
+    log = after_a_slow_one(executor)
+    log.submit("a")
+    executor.run()
+    log.submit("b")
+    assert not executor.jobs, "the storage thread would go straight on"
+
+    executor.deliver()
+    log.submit("c, who has waited for the outcome of a")
+    executor.finish()
+
+    assert [names(batch) for batch in log.batches[1:]] == [
+        ["a"],
+        ["b", "c, who has waited for the outcome of a"],
+    ]
+
+
+def test_behind_a_slow_transaction_nobody_who_is_woken_by_it_comes_too_late() -> None:
+    executor = SteppedExecutor()
+    log = after_a_slow_one(executor)
+    log.submit("a")
+    executor.run()
+    executor.deliver()
+    for _ in range(ROUNDS - 1):  # each ends in another turn of the loop
+        executor.run()
+        executor.deliver()
+    log.submit("woken")
+    executor.finish()
+
+    assert names(log.batches[-1]) == ["woken"]
+    assert not executor.jobs
+    assert not executor.results
+
+
+def test_a_slow_disk_that_has_nothing_to_do_begins_at_once() -> None:
+    executor = SteppedExecutor()
+    log = after_a_slow_one(executor)
+
+    log.submit("a")
+
+    assert len(executor.jobs) == 1
+
+
+def test_what_a_slow_disk_left_over_is_taken_when_it_has_become_quick() -> None:
+    executor = SteppedExecutor()
+    log = Recorded(executor, commit_bytes=128, seconds=SLOW)
+    log.submit("slow")
+    executor.finish()
+    log.group_commit._clock = lambda: 0.0
+    for n in range(9):
+        log.submit(str(n))
+    executor.finish()
+
+    assert [event[0] for event in log.events if event != "committed"] == ["slow", *"012345678"]
+
+
+def test_who_asks_is_told_when_a_slow_transaction_would_leave_them_waiting() -> None:
+    executor = SteppedExecutor()
+    log = Recorded(executor, seconds=SLOW)
+    told = [log.group_commit.is_slow_under_way]
+    log.submit("not yet known to be slow")
+    told.append(log.group_commit.is_slow_under_way)
+    executor.finish()
+    told.append(log.group_commit.is_slow_under_way)
+    log.submit("slow")
+    told.append(log.group_commit.is_slow_under_way)
+    executor.run()
+    executor.deliver()
+    told.append(log.group_commit.is_slow_under_way)  # the loop comes round: now is the moment
+
+    assert told == [False, False, False, True, False]
+
+
 def test_one_job_is_submitted_however_many_operations_wait() -> None:
     executor = SteppedExecutor()
     log = Recorded(executor)
@@ -133,15 +220,21 @@ def test_append_larger_than_a_transaction_goes_alone() -> None:
     assert [len(batch) for batch in log.batches] == [1, 1, 1]
 
 
-def test_job_that_starts_between_two_portions_leaves_nobody_waiting() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+@pytest.mark.parametrize("settled_after", [1, 2, 9])
+def test_job_that_starts_between_two_portions_leaves_nobody_waiting(
+    seconds: float, settled_after: int
+) -> None:
     """The wake-up race: at every point where a job may start, everything is settled in the end."""
     for start in range(9):
         executor = SteppedExecutor()
-        log = Recorded(executor, commit_bytes=128)
+        log = Recorded(executor, commit_bytes=128, seconds=seconds)
         for n in range(9):
             log.submit(str(n))
             if n >= start and executor.jobs:
                 executor.run()
+            if n % settled_after == 0 and executor.results:
+                executor.deliver()
 
         executor.finish()
 
