@@ -25,7 +25,8 @@ from bench.isolation.campaign import FAULTS
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import FaultName
 from bench.isolation.run import run
-from bench.relay_of_its_own import PROGRAM
+from bench.relay_of_its_own import PROGRAM, StartError
+from bench.run import RunError
 from tests.isolation.proof import SHOWN_BY, broken_relay
 
 RECORDED: Final = Path(__file__).parent / "recorded"
@@ -33,6 +34,7 @@ VERDICTS: Final = RECORDED / "verdicts.json"
 SUFFIX: Final = ".history.xz"
 
 CONVERSATIONS: Final = 20
+VICTIMS: Final = 2
 RATE_PER_S: Final = 60.0
 SECONDS: Final = 12.0
 SHORTER: Final[Mapping[FaultName, float]] = {"flood": 6.0}
@@ -81,10 +83,14 @@ def _record(recording: Recording) -> bool:
     """Try until one is good, and keep that; whether one was."""
     for _ in range(TRIES):
         with tempfile.TemporaryDirectory(prefix="ksmp-recording-") as name:
-            run(experiment_of(recording.fault), Path(name), program=recording.program)
+            try:
+                run(experiment_of(recording.fault), Path(name), program=recording.program)
+            except (StartError, RunError) as error:
+                _say(f"{recording.name}: no measurement: {error}")
+                continue
             history = Path(name) / "history"
             report, packed = check(history), lzma.compress(history.read_bytes(), preset=9)
-            complaint = complaint_about(recording, report, len(packed))
+        complaint = complaint_about(recording, report, len(packed))
         if complaint is None:
             (RECORDED / f"{recording.name}{SUFFIX}").write_bytes(packed)
             _keep_words(recording.name, words_of(report))
@@ -99,7 +105,7 @@ def experiment_of(fault: FaultName) -> Experiment:
     return Experiment(
         fault=fault,
         conversations=CONVERSATIONS,
-        victims=1,
+        victims=VICTIMS,
         seconds=SHORTER.get(fault, SECONDS),
         rate_per_s=RATE_PER_S,
         seed=SEED,
@@ -116,7 +122,8 @@ def complaint_about(recording: Recording, report: Report, size: int) -> str | No
     if words[ISOLATION] == "not exercised":
         return "there were too few bystanders"
     if report.violated != expected:
-        return f"promises broken: {', '.join(report.violated) or 'none'}"
+        said = next(one.excerpt for one in report.verdicts if one.invariant == ISOLATION)
+        return f"promises broken: {', '.join(report.violated) or 'none'}; {'; '.join(said[-1:])}"
     if size > MOST_BYTES:
         return f"{size >> 10} KiB are too many"
     return None
