@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from bench.isolation.plan import AdminAddress
+from bench.relay_of_its_own import Admin
 from storage.fault_orders import MOST_CONVERSATIONS, ConversationName, Order
 
 ANSWER_SECONDS: Final = 10.0
@@ -36,7 +36,7 @@ def for_conversations(order: Order, conversations: Sequence[ConversationName]) -
 class Failpoints:
     """The failpoints of one relay."""
 
-    def __init__(self, admin: AdminAddress) -> None:
+    def __init__(self, admin: Admin) -> None:
         self._admin = admin
 
     def order(self, orders: Sequence[Order]) -> None:

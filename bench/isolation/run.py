@@ -27,7 +27,7 @@ from bench.isolation.findings import FaultName, Findings
 from bench.isolation.judging import Costs, findings_of
 from bench.isolation.measuring import baseline_began_wall_ms, timeline_of_story
 from bench.isolation.moments import moments_of
-from bench.isolation.plan import AdminAddress, Done, LoadPlan
+from bench.isolation.plan import Done, LoadPlan
 from bench.isolation.saturation import measure_saturation
 from bench.isolation.schedule import victims_of
 from bench.ordering import relay_version
@@ -114,7 +114,7 @@ def _loaded(
             url=relay.url,
             tokens=tuple(relay.tokens),
             flooding_tokens=_flooding_tokens(experiment, users, relay.data),
-            admin=AdminAddress(*relay.admin),
+            admin=relay.admin,
             write_seconds=write_seconds,
             history=str((directory / HISTORY).absolute()),
             relay=relay_version(),

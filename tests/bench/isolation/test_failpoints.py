@@ -15,7 +15,8 @@ from bench.isolation.experiment import Experiment
 from bench.isolation.failpoints import FailpointError, Failpoints, for_conversations
 from bench.isolation.faults import IN_A_LABORATORY, LOOP_HELD_SHARE, orders_of
 from bench.isolation.findings import FaultName
-from bench.isolation.plan import AdminAddress, LoadPlan
+from bench.isolation.plan import LoadPlan
+from bench.relay_of_its_own import Admin
 from ksmp.types import ConversationId, UserId
 from storage.fault_orders import Action, ConversationName, Order, Place, decode_order
 
@@ -32,7 +33,7 @@ class Peer:
 
 
 @contextmanager
-def listening(peer: Peer) -> Iterator[AdminAddress]:
+def listening(peer: Peer) -> Iterator[Admin]:
     class Answering(BaseHTTPRequestHandler):
         def _take(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -50,7 +51,7 @@ def listening(peer: Peer) -> Iterator[AdminAddress]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
         Thread(target=server.serve_forever, args=(0.01,)).start()
         try:
-            yield AdminAddress("127.0.0.1", server.server_port, "secret")
+            yield Admin("127.0.0.1", server.server_port, "secret")
         finally:
             server.shutdown()
 
@@ -62,7 +63,7 @@ def conversations(count: int) -> list[ConversationName]:
 
 def plan_of(fault: FaultName, rate_per_s: float, seconds: float) -> LoadPlan:
     experiment = Experiment(fault, 100, 10, seconds, rate_per_s, seed=3, quick=False, slower_ms=20)
-    return LoadPlan(experiment, rate_per_s, "", (), (), AdminAddress("", 0, ""), 1.0, "", "")
+    return LoadPlan(experiment, rate_per_s, "", (), (), Admin("", 0, ""), 1.0, "", "")
 
 
 def test_an_order_is_posted_with_the_token_and_holds_what_is_given_and_no_more() -> None:
