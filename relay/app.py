@@ -168,11 +168,9 @@ class Relay:
             self._log, self._inboxes, limits, clock, jitter, telemetry, failpoints=failpoints
         )
         surroundings = self._surroundings(limits, failpoints)
+        is_revoked = self._watch.revocations.cover
         self._server = Server(
-            surroundings,
-            self._authenticator(),
-            system.new_connection_id,
-            self._watch.revocations.cover,
+            surroundings, self._authenticator(), system.new_connection_id, is_revoked
         )
         self._readiness = _readiness(config, meter, read_meter)
         self._observed = self._observe(meter, read_meter, surroundings.traffic, digests)
