@@ -20,7 +20,7 @@ from bench.checker.check import judge
 from bench.checker.loading import load
 from bench.checker.reading import HistoryError
 from bench.isolation import plan as plans
-from bench.isolation.bundle import EVIDENCE, HISTORY, LOG, MOMENTS, write_bundle
+from bench.isolation.bundle import HISTORY, LOG, MOMENTS, write_bundle
 from bench.isolation.experiment import Experiment
 from bench.isolation.faults import IN_A_LABORATORY
 from bench.isolation.findings import FaultName, Findings
@@ -193,6 +193,6 @@ def _nothing_half_done(directory: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for name in EVIDENCE:
+        for name in (HISTORY, MOMENTS, LOG):
             (directory / name).unlink(missing_ok=True)
         raise

@@ -57,6 +57,20 @@ def test_a_restart_took_from_the_failure_of_the_same_actor(tmp_path: Path) -> No
     assert took == [50.0, 200.0]
 
 
+def test_what_was_before_the_baseline_or_befell_no_victim_is_passed_over(tmp_path: Path) -> None:
+    log = log_of(
+        tmp_path / "log",
+        "Some warning of the interpreter",
+        line(-0.5, "actor.failed", kind="conversation", actor="a"),
+        line(1.0, "actor.failed", kind="alarms", actor=None),
+        line(2.0, "connection.closed", connection="c", user="u", code=1000, records=1),
+        line(3.0, "connection.refused", code="rate_limited"),
+        "{not JSON",
+    )
+
+    assert moments_of(log, BEGAN_WALL_MS) == []
+
+
 def test_what_a_crash_loop_was_not_allowed_to_log_is_counted_and_measured_by_nobody(
     tmp_path: Path,
 ) -> None:
@@ -79,17 +93,3 @@ def test_what_a_crash_loop_was_not_allowed_to_log_is_counted_and_measured_by_nob
         Moment(1.9, "dead letter"),
         Moment(2.0, "restarted"),
     ]
-
-
-def test_what_was_before_the_baseline_or_befell_no_victim_is_passed_over(tmp_path: Path) -> None:
-    log = log_of(
-        tmp_path / "log",
-        "Some warning of the interpreter",
-        line(-0.5, "actor.failed", kind="conversation", actor="a"),
-        line(1.0, "actor.failed", kind="alarms", actor=None),
-        line(2.0, "connection.closed", connection="c", user="u", code=1000, records=1),
-        line(3.0, "connection.refused", code="rate_limited"),
-        "{not JSON",
-    )
-
-    assert moments_of(log, BEGAN_WALL_MS) == []
