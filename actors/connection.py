@@ -38,7 +38,8 @@ from storage.log import InboxPlace, NewRecord
 
 REPLACED_RETRY_MS: Final = 60_000
 CLOSING_SECONDS: Final = 1.0
-EVENTS_PER_TURN: Final = 64
+EVENTS_PER_TURN: Final = 16
+LEAST_SECONDS_HELD_BACK: Final = 0.005
 
 
 class Connection:
@@ -85,6 +86,7 @@ class Connection:
         self._unanswered_bytes = 0
         self._reading_since: float = now  # the clock of silence stands while not reading
         self._room: trio.Event | None = None  # set when reading may go on
+        self._is_held_back = False
         self._alarm: Alarm | None = None
         self._reading = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
@@ -168,6 +170,8 @@ class Connection:
                     del message
                     if self._must_pause():
                         await self._pause()
+                    elif self._session.held_back_until:
+                        await self._hold_back()
                     elif messages and len(messages) % EVENTS_PER_TURN == 0:
                         await trio.lowlevel.checkpoint()
                 self.deliver()
@@ -175,6 +179,18 @@ class Connection:
             self.close(4410)
         except PeerGoneError:
             self.close(1000)
+
+    async def _hold_back(self) -> None:
+        """Let the others have the event loop, for as long as what was refused is worth."""
+        seconds = self._session.held_back_until - trio.current_time()
+        self._session.held_back_until = 0.0
+        if seconds < LEAST_SECONDS_HELD_BACK:
+            return  # the debt stays
+        self.deliver()
+        self._is_held_back = True
+        await trio.sleep(seconds)
+        self._is_held_back = False
+        self._reading_since = trio.current_time()
 
     def _must_pause(self) -> bool:
         limits = self._limits
@@ -359,7 +375,7 @@ class Connection:
         """Do what time asks for. Returns when to look again."""
         if self._close_code is not None:
             return None
-        is_listening = self._room is None
+        is_listening = self._room is None and not self._is_held_back
         heard = max(self._transport.last_heard, self._reading_since) if is_listening else None
         due, again_at = self._deadlines.look(now, heard)
         match due:

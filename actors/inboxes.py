@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from actors.letters import Correspondent, Letter, ReadLetter, concerning
 from actors.limits import Limits
 from actors.pending import Pending
-from actors.rates import TokenBucket
+from actors.rates import FLOOD_FACTOR, Allowance, Pace
 from actors.recent import RecentRecords
 from ksmp.events import Read
 from ksmp.types import DeviceId, UserId
@@ -30,7 +30,13 @@ from storage.log import (
     ReadPosition,
 )
 
-_SWEEP_FROM: Final = 1_000  # buckets; fewer are not worth looking for those to forget
+FLOODS_AT_ONCE: Final = 2.5
+"""How many floods may take up the event loop with what they are refused; more have to share that.
+
+One alone is refused fast enough to be found out as one.
+"""
+
+_SWEEP_FROM: Final = 1_000  # allowances; fewer are not worth looking for those to forget
 
 
 class InboxUnavailableError(Exception):
@@ -80,26 +86,28 @@ class Inboxes:
         self._log = log
         self._limits = limits
         self._open: dict[UserId, Inbox] = {}
-        self._buckets: dict[UserId, TokenBucket] = {}
+        self._allowances: dict[UserId, Allowance] = {}
         self._sweep_at = _SWEEP_FROM
         self._to_wake: dict[Correspondent, None] = {}  # a set that keeps the order
         self._publishing = failpoint(failpoints, Place.PUBLISH)
         self._waking = failpoint(failpoints, Place.DELIVER)
         self._woken_for: dict[Correspondent, list[Letter]] = {}  # in a laboratory
         self.recent = RecentRecords(limits.recent_records_bytes)
+        self.refusing = _pace_of_refusals(limits)
 
     def adopt(self, limits: Limits) -> None:
         """Keep `limits` from now on.
 
-        Connections that are open keep the rate they were told, which is that of the bucket they
-        have; whoever comes to a changed rate gets a new bucket, and so do later devices.
+        Connections that are open keep the rate they were told, which is that of the allowance they
+        have; whoever comes to a changed rate gets a new one, and so do later devices.
         """
         before, self._limits = self._limits, limits
         if (before.sends_per_second, before.sends_burst) != (
             limits.sends_per_second,
             limits.sends_burst,
         ):
-            self._buckets, self._sweep_at = {}, _SWEEP_FROM
+            self._allowances, self._sweep_at = {}, _SWEEP_FROM
+            self.refusing = _pace_of_refusals(limits)
         self.recent.adopt(limits.recent_records_bytes)
 
     # ── opening and closing ──────────────────────────────────────────────────────────────────
@@ -234,24 +242,28 @@ class Inboxes:
 
     # ── what all devices of a user share ─────────────────────────────────────────────────────
 
-    def bucket(self, user: UserId, now: float) -> TokenBucket:
-        """The user's sending rate, which outlives connections until it is forgotten full."""
-        bucket = self._buckets.get(user)
-        if bucket is None:
-            if len(self._buckets) >= self._sweep_at:
-                self._forget_full_buckets(now)
-            bucket = TokenBucket(self._limits.sends_per_second, self._limits.sends_burst, now)
-            self._buckets[user] = bucket
-        return bucket
+    def allowance(self, user: UserId, now: float) -> Allowance:
+        """How much the user may send, which outlives connections until it is forgotten full."""
+        allowance = self._allowances.get(user)
+        if allowance is None:
+            if len(self._allowances) >= self._sweep_at:
+                self._forget_full_allowances(now)
+            allowance = Allowance(self._limits.sends_per_second, self._limits.sends_burst, now)
+            self._allowances[user] = allowance
+        return allowance
 
-    def _forget_full_buckets(self, now: float) -> None:
+    def _forget_full_allowances(self, now: float) -> None:
         """Rare enough that its cost, shared by those who came since the last time, is constant."""
-        self._buckets = {
-            user: bucket
-            for user, bucket in self._buckets.items()
-            if user in self._open or not bucket.is_full(now)
+        self._allowances = {
+            user: allowance
+            for user, allowance in self._allowances.items()
+            if user in self._open or not allowance.is_full(now)
         }
-        self._sweep_at = max(_SWEEP_FROM, 2 * len(self._buckets))
+        self._sweep_at = max(_SWEEP_FROM, 2 * len(self._allowances))
+
+
+def _pace_of_refusals(limits: Limits) -> Pace:
+    return Pace(FLOODS_AT_ONCE * FLOOD_FACTOR * limits.sends_per_second)
 
 
 class _Arrival:

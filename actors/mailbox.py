@@ -14,7 +14,9 @@ import trio
 from actors.blame import Blame
 from actors.letters import Letter
 
-BATCH_LETTERS = 256
+BATCH_LETTERS = 64
+"""Of one conversation at a time: however many one has, the others have their turn in between."""
+
 BATCH_BYTES = 1 << 20
 
 

@@ -1,8 +1,9 @@
-"""How fast someone may go: a bucket of tokens, a count of strikes, a window of time."""
+"""How fast someone may go: tokens, what is allowed to a user, strikes, a window of time."""
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 
 def retry_after_ms(seconds: float) -> int:
@@ -33,9 +34,56 @@ class TokenBucket:
         self._tokens = tokens
         return (1.0 - tokens) / self._per_second
 
+    @property
+    def taken(self) -> float:
+        """How many tokens were missing when one was last asked for."""
+        return self._burst - self._tokens
+
     def is_full(self, now: float) -> bool:
         """Whether it holds no memory of what was taken."""
         return self._tokens + (now - self._updated) * self._per_second >= self._burst
+
+
+class Pace:
+    """So many per second, of all who share it; whoever is too fast is told how long to pause.
+
+    Unlike a bucket it takes everything, and remembers the debt.
+    """
+
+    __slots__ = ("_owed", "_per_second", "_updated")
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._owed = 0.0
+        self._updated = 0.0
+
+    def charge(self, now: float) -> float:
+        """Count one; the seconds until all that was counted is paid for."""
+        self._owed = max(0.0, self._owed - (now - self._updated) * self._per_second) + 1.0
+        self._updated = now
+        return self._owed / self._per_second
+
+
+FLOOD_FACTOR: Final = 10
+"""At how many times the rate of sends it is a flood."""
+
+
+class Allowance:
+    """What one user may send, all devices together, and how much more before it is a flood.
+
+    It outlives connections: whoever is cut off and comes back finds it as it was.
+    """
+
+    __slots__ = ("refusals", "sends")
+
+    def __init__(self, per_second: float, burst: float, now: float) -> None:
+        self.sends = TokenBucket(per_second, burst, now)
+        beyond = FLOOD_FACTOR - 1
+        self.refusals = TokenBucket(beyond * per_second, beyond * burst, now)
+
+    def is_full(self, now: float) -> bool:
+        """Whether it holds no memory of what was taken."""
+        return self.sends.is_full(now) and self.refusals.is_full(now)
 
 
 class Strikes:

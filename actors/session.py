@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from actors.delivery import Delivery
 from actors.inboxes import Inbox
 from actors.letters import Correspondent, Letter, ReadLetter, SendLetter, concerning
-from actors.rates import Strikes, TokenBucket, retry_after_ms
+from actors.rates import Strikes, retry_after_ms
 from actors.surroundings import Identity, Surroundings
 from actors.telemetry import Hashed, hashed_conversation
 from actors.transport import Transport
@@ -38,9 +38,11 @@ from storage.failpoints import failpoint
 from storage.fault_orders import Place
 
 TOLERATED_STRIKES: Final = 3
+FREE_REFUSALS: Final = 100
+"""Of one user, at once, before it counts as going on: whoever errs now and then never waits."""
+
 STRIKE_SECONDS: Final = 10.0
 REFRESH_SECONDS: Final = 10.0
-FLOOD_FACTOR: Final = 10
 
 
 class Line(Correspondent, Protocol):
@@ -75,9 +77,11 @@ class Session:
         delivery: Delivery,
         surroundings: Surroundings,
     ) -> None:
-        limits = surroundings.limits
         now = trio.current_time()
         self.identity = identity
+        self.held_back_until = 0.0
+        """Until when the connection should not be read, for what it was refused."""
+
         self._line = line
         self._codec = codec
         self._transport = transport
@@ -86,12 +90,7 @@ class Session:
         self._around = surroundings
         self._telemetry = surroundings.telemetry
         self._traffic = surroundings.traffic
-        self._rate = surroundings.inboxes.bucket(identity.user, now)
-        self._excess = TokenBucket(  # of refusals, above what the rate itself allows
-            (FLOOD_FACTOR - 1) * limits.sends_per_second,
-            (FLOOD_FACTOR - 1) * limits.sends_burst,
-            now,
-        )
+        self._allowance = surroundings.inboxes.allowance(identity.user, now)
         self._strikes = Strikes(TOLERATED_STRIKES, STRIKE_SECONDS)
         self._refreshed_at = -REFRESH_SECONDS
         self._routing = failpoint(surroundings.failpoints, Place.ROUTE)
@@ -161,7 +160,7 @@ class Session:
 
     def _route(self, letter: Letter) -> None:
         """Hand the letter to its conversation, within the rates."""
-        wait = self._rate.take(self._transport.last_heard)
+        wait = self._allowance.sends.take(self._transport.last_heard)
         if wait:
             self._refuse(error("rate_limited", letter.about(), retry_after_ms=retry_after_ms(wait)))
             return
@@ -223,9 +222,17 @@ class Session:
             self._line.close(4400)
 
     def _refuse(self, refusal: Error) -> None:
-        """Say no; whoever goes on asking at ten times the rate of sends is cut off."""
+        """Say no; whoever goes on asking at ten times the rate of sends is cut off.
+
+        Until then all of these together are read at a bounded rate, since each refusal costs the
+        event loop nearly as much as a send.
+        """
         self._line.send(refusal)
         if self._telemetry.is_debug:
             self._telemetry.debug("event.refused", **self._line.names(), code=refusal.code)
-        if self._excess.take(self._transport.last_heard):
+        refusals = self._allowance.refusals
+        if refusals.take(self._transport.last_heard):
             self._line.close(4429)
+        elif refusals.taken > FREE_REFUSALS:
+            now = trio.current_time()
+            self.held_back_until = now + self._around.inboxes.refusing.charge(now)

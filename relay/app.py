@@ -9,15 +9,15 @@
           └── listener   a contained task per connection, never restarted
 
 What fails inside a conversation stays there; the others below the log are restarted by their
-supervisor, and too many restarts end the process. The store is not restarted in place: only a new
-process reads what is really on disk.
+supervisor, and too many restarts end the process. The store is not restarted in place
+(`relay/store_failure.py`). A laboratory is no part of the tree: it is handed to those who have a
+failpoint.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, nullcontext
@@ -55,6 +55,8 @@ from relay.reload import Reloader
 from relay.revocation_watch import RevocationWatch
 from relay.server import Server
 from relay.settings import Settings, make_ready
+from relay.signals import SIGNALS, obey
+from relay.store_failure import StoreFailure
 from relay.telemetry import StructuredTelemetry, configure_logging, report_crashes
 from relay.transport.front import Front
 from relay.transport.listener import Listener
@@ -62,13 +64,11 @@ from relay.transport.opening import opening
 from storage.commit_meter import CommitMeter
 from storage.directory import create_directory
 from storage.environment import Environment, open_environment
-from storage.errors import StorageError, StoreCorruptError, StoreFailedError
 from storage.failpoints import Failpoints
 from storage.keys import FORMAT_VERSION
 from storage.lmdb_log import LmdbLog
 from storage.read_meter import ReadMeter
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 CLOSING_SECONDS: Final = 2.0
 """Of a drain's time, what is kept for closing the connections that did not end by themselves."""
 
@@ -140,12 +140,12 @@ class Relay:
         self._descriptors = descriptors
         self._watch = RevocationWatch(config.store.path, system.in_thread, telemetry)
         self._reloader = Reloader(config, load, self._adopt, system.in_thread, telemetry)
-        self._failure: Exception | None = None
         self._lab = open_laboratory(settings, telemetry, digests.of, system)
         failpoints = None if self._lab is None else self._lab.failpoints
         self._everything = trio.CancelScope()
-        self._writer = system.SerialThread("store-writer", self._crashed)
-        self._reader = system.SerialThread("store-reader", self._crashed)
+        self._store_failure = StoreFailure(self._everything, telemetry)
+        self._writer = system.SerialThread("store-writer", self._store_failure.note_crash)
+        self._reader = system.SerialThread("store-reader", self._store_failure.note_crash)
         meter, read_meter = CommitMeter(system.monotonic), ReadMeter(system.monotonic)
         self._log = LmdbLog(
             environment,
@@ -153,7 +153,7 @@ class Relay:
             reading=self._reader,
             free_bytes=lambda: shutil.disk_usage(environment.path).free,
             after_commit=lambda: self._inboxes.deliver(),  # noqa: PLW0108 - it is made below
-            on_failure=self._store_failed,
+            on_failure=self._store_failure.note,
             on_bug=self._bug,
             on_space=self._space_changed,
             limits=settings.store_limits,
@@ -169,11 +169,9 @@ class Relay:
             self._log, self._inboxes, limits, clock, jitter, telemetry, failpoints=failpoints
         )
         surroundings = self._surroundings(limits, failpoints)
+        is_revoked = self._watch.revocations.cover
         self._server = Server(
-            surroundings,
-            self._authenticator(),
-            system.new_connection_id,
-            self._watch.revocations.cover,
+            surroundings, self._authenticator(), system.new_connection_id, is_revoked
         )
         self._readiness = _readiness(config, meter, read_meter)
         self._observed = self._observe(meter, read_meter, surroundings.traffic, digests)
@@ -216,7 +214,7 @@ class Relay:
         """Listen and serve until told to stop.
 
         Raises:
-            StoreFailedError: the store has failed; some outcomes are unknown.
+            StorageError: the store has failed; some outcomes are unknown.
         """
         settings = self._settings
         sockets = bind(settings.config.server.host, settings.config.server.port, "--port")
@@ -258,8 +256,7 @@ class Relay:
         with trio.CancelScope(shield=True):
             await self._writer.finish()
             await self._reader.finish()
-        if self._failure is not None:
-            raise _last_words(self._failure) from self._failure
+        self._store_failure.raise_last_words()
 
     def _permanent(self) -> Iterator[ChildSpec]:
         """Whoever runs beside the listener."""
@@ -290,19 +287,10 @@ class Relay:
     async def _obey(
         self, signals: AsyncIterator[int], hangup: Hangup, told_to_stop: trio.Event
     ) -> None:
-        """The first SIGTERM or SIGINT asks for an orderly end, the second ends all on the spot."""
-        async for number in signals:
-            if number == signal.SIGUSR1:
-                self._say_status()
-            elif number == signal.SIGHUP:
-                if hangup.means_the_end():  # told twice, it is no more urgent
-                    told_to_stop.set()
-                else:
-                    self._reloader.ask()
-            elif told_to_stop.is_set():
-                os._exit(ExitCode.FAILED)  # what was acknowledged is on disk; nothing else counts
-            else:
-                told_to_stop.set()
+        reload, say_status = self._reloader.ask, self._say_status
+        await obey(
+            signals, hangup, told_to_stop, reload=reload, say_status=say_status, die=system.die
+        )
 
     def _say_status(self) -> None:
         self._telemetry.info(
@@ -357,16 +345,6 @@ class Relay:
         with trio.move_on_after(max(seconds - CLOSING_SECONDS, seconds / 2)):
             await self._server.drain()
 
-    def _store_failed(self, error: Exception) -> None:
-        if self._failure is None:
-            self._failure = error
-            self._telemetry.error("storage.failed", **describe(error))
-            self._everything.cancel()
-
-    def _crashed(self, error: BaseException) -> None:
-        """A storage thread has died, by a fault of ours: nothing can be known any more."""
-        self._store_failed(error if isinstance(error, Exception) else RuntimeError())
-
     # ── what goes wrong without ending anything ──────────────────────────────────────────────
 
     def _bug(self, error: Exception) -> None:
@@ -396,16 +374,4 @@ def _readiness(config: Config, meter: CommitMeter, read_meter: ReadMeter) -> Rea
         read_meter,
         sync_stall_seconds=config.store.sync_stall_seconds,
         min_free_bytes=config.limits.min_free_bytes,
-    )
-
-
-def _last_words(failure: Exception) -> StorageError:
-    """What to tell whoever finds the process ended by its store."""
-    if isinstance(failure, StoreCorruptError):
-        return StoreCorruptError(failure.what, failure.why, failure.what_to_do)
-    return StoreFailedError(
-        "The store has failed",
-        # The text of any other exception might quote what a client has chosen.
-        failure.why if isinstance(failure, StorageError) else type(failure).__name__,
-        "Check the disk, run `ksmp-relay verify`, and start the relay again.",
     )

@@ -11,11 +11,11 @@ from relay.config import Config
 from relay.memory import human, most_bytes
 
 LABORATORY: Final = (
-    "**************************************************************************",
+    "***************************************************************************",
     "*  THIS RELAY IS A LABORATORY, started with --lab. Whoever has the admin  *",
     "*  token can have it lose, delay or refuse messages, and can crash it.    *",
     "*  Never use it for real messages.                                        *",
-    "**************************************************************************",
+    "***************************************************************************",
 )
 
 

@@ -107,7 +107,7 @@ class StructuredTelemetry:
 
     A line that cannot be written is lost and counted; the relay goes on, and the next line that
     can be written is preceded by `log.lost`. So is by `log.thinned` the first line of any event
-    after a crash loop has been cut short.
+    after a second in which a crash loop was cut short.
     """
 
     __slots__ = (
@@ -181,9 +181,8 @@ class StructuredTelemetry:
             if self._lost:
                 self._logger.warning("log.lost", lines=self._lost)
                 self._lost = 0
-            if self._thinning.is_owing:
-                for name, lines in self._thinning.settle().items():
-                    self._logger.warning("log.thinned", code=name, lines=lines)
+            for name, lines in self._thinning.settle().items():
+                self._logger.warning("log.thinned", code=name, lines=lines)
             write(event, **fields)
         except UndeclaredLogFieldError:
             raise

@@ -340,7 +340,7 @@ def test_the_table_of_fixed_numbers_has_those_of_the_code() -> None:
         "tolerated strikes": actors.session.TOLERATED_STRIKES,
         "within seconds": actors.session.STRIKE_SECONDS,
         "seconds between refreshes": actors.session.REFRESH_SECONDS,
-        "times the rate of sends, refused ones included, until 4429": (actors.session.FLOOD_FACTOR),
+        "times the rate of sends, refused ones included, until 4429": (actors.rates.FLOOD_FACTOR),
     }
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
-from bench.isolation.plan import AdminAddress
+from bench.relay_of_its_own import Admin
+from storage.fault_orders import MOST_CONVERSATIONS, ConversationName, Order
 
 ANSWER_SECONDS: Final = 10.0
-CONVERSATIONS_AT_MOST: Final = 256
-"""In one order."""
 
 
 class FailpointError(Exception):
@@ -28,42 +27,20 @@ class NoRelayError(FailpointError):
     """The relay is not there any more: whatever was ordered of it ended with it."""
 
 
-class Conversation(Struct, frozen=True):
-    """One that a fault is for."""
-
-    conversation_id: str
-    users: tuple[str, str]
-
-
-class Order(Struct, frozen=True, omit_defaults=True):
-    """What is to happen where. What is left out selects nothing, or does not limit."""
-
-    place: Literal["number", "before_commit", "publish"]
-    action: Literal["raise", "delay"]
-    seconds: float | UnsetType = UNSET
-    """Of a delay."""
-
-    probability: float | UnsetType = UNSET
-    seed: int | UnsetType = UNSET
-    conversations: tuple[Conversation, ...] | UnsetType = UNSET
-    keys: str | UnsetType = UNSET
-    """How the idempotency keys begin that are meant."""
-
-
-def for_conversations(order: Order, conversations: Sequence[Conversation]) -> list[Order]:
+def for_conversations(order: Order, conversations: Sequence[ConversationName]) -> list[Order]:
     """The same order for these, in as many as it takes."""
     return [
         msgspec.structs.replace(
-            order, conversations=tuple(conversations[first : first + CONVERSATIONS_AT_MOST])
+            order, conversations=tuple(conversations[first : first + MOST_CONVERSATIONS])
         )
-        for first in range(0, len(conversations), CONVERSATIONS_AT_MOST)
+        for first in range(0, len(conversations), MOST_CONVERSATIONS)
     ]
 
 
 class Failpoints:
     """The failpoints of one relay."""
 
-    def __init__(self, admin: AdminAddress) -> None:
+    def __init__(self, admin: Admin) -> None:
         self._admin = admin
 
     def order(self, orders: Sequence[Order]) -> None:

@@ -7,25 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
-from bench.isolation.failpoints import (
-    Conversation,
-    Failpoints,
-    NoRelayError,
-    Order,
-    for_conversations,
-)
+from msgspec import UNSET
+
+from bench.isolation.failpoints import Failpoints, NoRelayError, for_conversations
 from bench.isolation.findings import FaultName
 from bench.isolation.flood import Flood
 from bench.isolation.person import POISON, Person
 from bench.isolation.plan import Flooded, LoadPlan
 from bench.isolation.schedule import stuck_readers, victims_of
 from bench.isolation.stuck import StuckReaders
+from storage.fault_orders import LONGEST_DELAY_SECONDS, Action, ConversationName, Order, Place
 
 LOOP_HELD_SHARE: Final = 0.1
 """Of the time, how much `slow-loop` may take from everybody; more, and no relay could keep up."""
 
 STUCK_SHARE: Final = 0.2
-"""Of the fault's time, how much a stuck actor takes for one turn."""
+"""Of the fault's time, how much a stuck actor takes for one turn; no more than an order may say."""
 
 LARGE_BYTES: Final = 16_384
 """Of each message of those who flood a stuck actor: they fill its mailbox."""
@@ -121,50 +118,55 @@ def fault_of(plan: LoadPlan, persons: Sequence[Person]) -> Fault:
             return Ordered(plan, orders_of(plan, _struck(plan, persons)))
 
 
-def _struck(plan: LoadPlan, persons: Sequence[Person]) -> list[Conversation]:
+def _struck(plan: LoadPlan, persons: Sequence[Person]) -> list[ConversationName]:
     sides = (persons[2 * victim] for victim in victims_of(plan.experiment))
-    return [Conversation(side.conversation_id, (side.user, side.peer)) for side in sides]
+    return [ConversationName(side.conversation_id, (side.user, side.peer)) for side in sides]
 
 
-def orders_of(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+def orders_of(plan: LoadPlan, victims: Sequence[ConversationName]) -> list[Order]:
     """What is ordered of the relay, for a fault that it commits itself."""
     return _ORDERS[plan.experiment.fault](plan, victims)
 
 
-def _crash_loop(_plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
-    return for_conversations(Order("number", "raise"), victims)
+def _crash_loop(_plan: LoadPlan, victims: Sequence[ConversationName]) -> list[Order]:
+    return for_conversations(Order(place=Place.NUMBER, action=Action.RAISE), victims)
 
 
-def _poison(_plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
-    return for_conversations(Order("number", "raise", keys=POISON), victims)
+def _poison(_plan: LoadPlan, victims: Sequence[ConversationName]) -> list[Order]:
+    return for_conversations(Order(place=Place.NUMBER, action=Action.RAISE, keys=POISON), victims)
 
 
-def _stuck_actor(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+def _stuck_actor(plan: LoadPlan, victims: Sequence[ConversationName]) -> list[Order]:
     """Each turn takes a good part of the time, and nobody can say when it will be over."""
     began_s, ended_s = plan.experiment.phases["fault"]
-    seconds = round((ended_s - began_s) * STUCK_SHARE, 3)
-    return for_conversations(Order("number", "delay", seconds=seconds), victims)
+    seconds = min(round((ended_s - began_s) * STUCK_SHARE, 3), LONGEST_DELAY_SECONDS)
+    order = Order(place=Place.NUMBER, action=Action.DELAY, seconds=seconds)
+    return for_conversations(order, victims)
 
 
-def _slow_sync(plan: LoadPlan, _victims: Sequence[Conversation]) -> list[Order]:
-    return [Order("before_commit", "delay", seconds=plan.experiment.slower_ms / 1_000)]
+def _slow_sync(plan: LoadPlan, _victims: Sequence[ConversationName]) -> list[Order]:
+    seconds = plan.experiment.slower_ms / 1_000
+    return [Order(place=Place.BEFORE_COMMIT, action=Action.DELAY, seconds=seconds)]
 
 
-def _slow_loop(plan: LoadPlan, victims: Sequence[Conversation]) -> list[Order]:
+def _slow_loop(plan: LoadPlan, victims: Sequence[ConversationName]) -> list[Order]:
     """As seldom as keeps the loop free for most of the time, however many the victims send."""
     experiment, seconds = plan.experiment, plan.experiment.slower_ms / 1_000
     sends_per_s = plan.rate_per_s * len(victims) / experiment.conversations
+    probability = min(1.0, LOOP_HELD_SHARE / (seconds * sends_per_s))
     order = Order(
-        "publish",
-        "delay",
+        place=Place.PUBLISH,
+        action=Action.DELAY,
         seconds=seconds,
-        probability=min(1.0, LOOP_HELD_SHARE / (seconds * sends_per_s)),
-        seed=experiment.seed,
+        probability=probability,
+        seed=experiment.seed if probability < 1.0 else UNSET,  # else there are no dice
     )
     return for_conversations(order, victims)
 
 
-_ORDERS: Final[Mapping[FaultName, Callable[[LoadPlan, Sequence[Conversation]], list[Order]]]] = {
+_ORDERS: Final[
+    Mapping[FaultName, Callable[[LoadPlan, Sequence[ConversationName]], list[Order]]]
+] = {
     "crash-loop": _crash_loop,
     "poison": _poison,
     "stuck-actor": _stuck_actor,

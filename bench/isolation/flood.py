@@ -80,7 +80,10 @@ class Flood:
     async def _hear(self) -> bytes:
         assert self._process is not None
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), ANSWER_SECONDS)
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), ANSWER_SECONDS)
+        except TimeoutError:
+            raise LoadError("the flooders do not answer") from None
         if not line:
             raise LoadError("the flooders have ended")
         return line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,15 @@ from msgspec import Struct
 from bench.isolation.timeline import Happening, Moment
 
 CONVERSATION: Final = "conversation"
+THINNED: Final = "log.thinned"
+LEFT_OUT: Final[Mapping[int | str | None, Happening]] = {
+    "actor.failed": "failed",
+    "actor.restarted": "restarted",
+    "actor.quarantined": "quarantined",
+    "letter.dead": "dead letter",
+}
+"""What a line would have told that a crash loop was not allowed to write, by its event."""
+
 CUT_OFF: Final = frozenset({4410, 4429})
 """The close codes of those who do not read, and of those who flood."""
 
@@ -25,10 +34,14 @@ class _Line(Struct):
     kind: str = ""
     actor: str = ""
     code: int | str | None = None
+    lines: int = 0
 
 
 def moments_of(log: Path, began_wall_ms: float) -> list[Moment]:
     """The moments since the baseline began, which was at that time of the wall clock.
+
+    None is lost where the relay cut a crash loop short in its log: what it left out is counted at
+    the time at which it said so. How long those restarts took is not known.
 
     A line of another form, such as a warning of the interpreter, is passed over.
     """
@@ -38,9 +51,15 @@ def moments_of(log: Path, began_wall_ms: float) -> list[Moment]:
     for line in _lines(log):
         ending.see(line)
         at_s = line.time.timestamp() - began_wall_ms / 1_000
+        if at_s < 0:
+            continue
+        if line.event == THINNED and line.code in LEFT_OUT:
+            moments += [Moment(round(at_s, 3), LEFT_OUT[line.code])] * line.lines
+            failed_at.clear()
+            continue
         took_ms = None
         what = _happening(line)
-        if what is None or at_s < 0:
+        if what is None:
             continue
         if what == "failed":
             failed_at[line.actor] = at_s

@@ -14,14 +14,7 @@ from msgspec import Struct
 
 from bench.isolation.experiment import Experiment
 from bench.plan import Progress, Refused, Started, Stopped
-
-
-class AdminAddress(Struct, frozen=True):
-    """Where failpoints are ordered, and with which token."""
-
-    host: str
-    port: int
-    token: str
+from bench.relay_of_its_own import Admin
 
 
 class LoadPlan(Struct, frozen=True):
@@ -38,7 +31,7 @@ class LoadPlan(Struct, frozen=True):
     flooding_tokens: tuple[str, ...]
     """Of further devices of the victims' users, two for each victim; only for a flood."""
 
-    admin: AdminAddress
+    admin: Admin
     write_seconds: float
     """How long the relay waits for who does not read."""
 

@@ -150,7 +150,10 @@ def _of_victims(findings: Findings) -> Markup:
             ("refusals", f"{victims.refused:,}"),
             ("availability: acked within a second", w.share(victims.availability)),
             ("ack, p99", w.latency(victims.fault_p99_ms) if victims.sends else w.UNKNOWN),
-            ("from the end of the fault to the last ack", w.if_seen(victims.recovery_ms)),
+            (
+                "from the end of the fault until all were acked again",
+                w.if_seen(victims.recovery_ms),
+            ),
         ),
     )
 

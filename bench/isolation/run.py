@@ -20,13 +20,14 @@ from bench.checker.check import judge
 from bench.checker.loading import load
 from bench.checker.reading import HistoryError
 from bench.isolation import plan as plans
+from bench.isolation.bundle import HISTORY, LOG, MOMENTS, write_bundle
 from bench.isolation.experiment import Experiment
 from bench.isolation.faults import IN_A_LABORATORY
 from bench.isolation.findings import FaultName, Findings
 from bench.isolation.judging import Costs, findings_of
 from bench.isolation.measuring import baseline_began_wall_ms, timeline_of_story
 from bench.isolation.moments import moments_of
-from bench.isolation.plan import AdminAddress, Done, LoadPlan
+from bench.isolation.plan import Done, LoadPlan
 from bench.isolation.saturation import measure_saturation
 from bench.isolation.schedule import victims_of
 from bench.ordering import relay_version
@@ -37,10 +38,6 @@ from bench.run import ENDED_EARLY, RunError, ServerCpu, generator, progress_bar
 LOAD: Final = "bench.isolation.load"
 FLOODING_DEVICES: Final[Mapping[FaultName, int]] = {"flood": 1, "stuck-actor": 4}
 """From how many further devices each of the victims' users floods."""
-
-HISTORY: Final = "history"
-MOMENTS: Final = "moments.json"
-LOG: Final = "relay.log"
 
 DEFAULT_SENDS_PER_S: Final = 200
 GENEROUS: Final = 4
@@ -62,8 +59,6 @@ def run(experiment: Experiment, directory: Path, *, program: Sequence[str] = PRO
         RunError: there is no measurement; nothing of it is left in the directory.
         OSError: the directory cannot be written to.
     """
-    from bench.isolation.bundle import write_bundle  # draws: matplotlib takes long to import
-
     directory.mkdir(parents=True, exist_ok=True)
     with _nothing_half_done(directory):
         users = [f"isolation-{number}" for number in range(2 * experiment.conversations)]
@@ -120,7 +115,7 @@ def _loaded(
             url=relay.url,
             tokens=tuple(relay.tokens),
             flooding_tokens=_flooding_tokens(experiment, users, relay.data),
-            admin=AdminAddress(*relay.admin),
+            admin=relay.admin,
             write_seconds=write_seconds,
             history=str((directory / HISTORY).absolute()),
             relay=relay_version(),

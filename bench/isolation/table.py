@@ -28,32 +28,22 @@ def _latencies(findings: Findings) -> Table:
         f"{findings.fault}, {findings.victims.conversations} of {findings.conversations}"
         f" conversations struck, {findings.rate_per_s:,.0f} sends per second"
     )
-    table = Table("milliseconds", "p50", "p99", "worst", "delivery p99", title=title)
+    table = Table("time until the ack", "p50", "p99", "worst", "delivery p99", title=title)
     for column in table.columns[1:]:
         column.justify = "right"
     seen, victims = findings.bystanders, findings.victims
-    table.add_row(
-        "bystanders, baseline",
-        _ms(seen.baseline_p50_ms),
-        _ms(seen.baseline_p99_ms),
-        _ms(seen.baseline_worst_ms),
-        _ms(seen.delivery_baseline_p99_ms),
-    )
-    table.add_row(
-        "bystanders, fault",
-        _ms(seen.fault_p50_ms),
-        _ms(seen.fault_p99_ms),
-        _ms(seen.worst_ms),
-        _ms(seen.delivery_fault_p99_ms),
-    )
-    table.add_row("allowed", "", _ms(seen.allowed_p99_ms), _ms(seen.allowed_worst_ms), "")
+
+    def of(*latencies_ms: float | None) -> Iterator[str]:
+        return (w.of_bystanders(findings, one) for one in latencies_ms)
+
+    baseline = seen.baseline_p50_ms, seen.baseline_p99_ms, seen.baseline_worst_ms
+    struck = seen.fault_p50_ms, seen.fault_p99_ms, seen.worst_ms
+    table.add_row("bystanders, baseline", *of(*baseline, seen.delivery_baseline_p99_ms))
+    table.add_row("bystanders, fault", *of(*struck, seen.delivery_fault_p99_ms))
+    table.add_row("allowed", "", w.bound(seen.allowed_p99_ms), w.bound(seen.allowed_worst_ms), "")
     if victims.sends:
-        table.add_row("victims, fault", "", _ms(victims.fault_p99_ms), "", "")
+        table.add_row("victims, fault", "", w.latency(victims.fault_p99_ms), "", "")
     return table
-
-
-def _ms(milliseconds: float | None) -> str:
-    return "never" if milliseconds is None else f"{milliseconds:,.1f}"
 
 
 def _remarks(findings: Findings) -> Iterator[str]:
@@ -62,7 +52,7 @@ def _remarks(findings: Findings) -> Iterator[str]:
         yield f"{w.unread(findings)}."
     yield from _of_victims(findings)
     restart = findings.time_to_restart
-    took = "" if restart.p50_ms is None else f", half of them within {_ms(restart.p50_ms)} ms"
+    took = "" if restart.p50_ms is None else f", half of them within {w.latency(restart.p50_ms)}"
     yield (
         f"Restarts: {findings.restarts:,}{took}; quarantines: {findings.quarantines:,};"
         f" dead letters: {findings.dead_letters:,}."
@@ -82,12 +72,12 @@ def _of_victims(findings: Findings) -> Iterator[str]:
         return
     recovery = victims.recovery_ms
     yield (
-        f"Victims: {victims.availability:.1%} of {victims.sends:,} sends acked within a second,"
-        f" {victims.acked:,} in the end, {victims.refused:,} refusals; "
+        f"Victims: {w.share(victims.availability)} of {victims.sends:,} sends acked within a"
+        f" second, {victims.acked:,} in the end, {victims.refused:,} refusals; "
         + (
             "not all of them were acked again before the end."
             if recovery is None
-            else f"all acked again {_ms(recovery)} ms after the fault."
+            else f"all acked again {w.latency(recovery)} after the fault."
         )
     )
 

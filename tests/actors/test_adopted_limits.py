@@ -88,7 +88,7 @@ async def test_conversations_that_are_too_many_after_a_change_are_passivated_soo
 
 def burst_of(inboxes: Inboxes) -> int:
     """How many sends a new connection of Alice's may make at once."""
-    bucket = inboxes.bucket(ALICE, 0.0)
+    bucket = inboxes.allowance(ALICE, 0.0).sends
     taken = 0
     while bucket.take(0.0) == 0.0:
         taken += 1
@@ -97,7 +97,7 @@ def burst_of(inboxes: Inboxes) -> int:
 
 def test_a_changed_rate_is_that_of_later_connections_and_of_no_earlier_one() -> None:
     inboxes = Inboxes(MemoryLog(), Limits(sends_burst=4))
-    told_before = inboxes.bucket(ALICE, 0.0)
+    told_before = inboxes.allowance(ALICE, 0.0).sends
     inboxes.adopt(Limits(sends_burst=2))
 
     assert burst_of(inboxes) == 2

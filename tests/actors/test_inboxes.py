@@ -377,34 +377,45 @@ async def test_reading_a_conversation_with_oneself_is_told_once_to_each_other_de
 
 def test_a_users_rate_is_remembered_until_it_is_full_again_and_then_forgotten() -> None:
     inboxes = Inboxes(MemoryLog(), Limits(sends_per_second=1, sends_burst=10))
-    spent = inboxes.bucket(ALICE, 0.0)
+    spent = inboxes.allowance(ALICE, 0.0)
     for _ in range(10):
-        spent.take(0.0)
+        spent.sends.take(0.0)
     for n in range(5_000):
-        inboxes.bucket(UserId(f"user-{n}"), 1.0)
-    remembered = inboxes.bucket(ALICE, 1.0)
+        inboxes.allowance(UserId(f"user-{n}"), 1.0)
+    remembered = inboxes.allowance(ALICE, 1.0)
     for n in range(5_000, 10_000):
-        inboxes.bucket(UserId(f"user-{n}"), 11.0)
+        inboxes.allowance(UserId(f"user-{n}"), 11.0)
 
     assert remembered is spent
-    assert len(inboxes._buckets) <= 1_002
-    assert inboxes.bucket(ALICE, 11.0) is not spent
+    assert len(inboxes._allowances) <= 1_002
+    assert inboxes.allowance(ALICE, 11.0) is not spent
+
+
+def test_how_far_a_user_went_beyond_the_rate_is_remembered_over_connections() -> None:
+    inboxes = Inboxes(MemoryLog(), Limits(sends_per_second=1, sends_burst=10))
+    while inboxes.allowance(ALICE, 0.0).refusals.take(0.0) == 0.0:
+        pass
+    for n in range(5_000):
+        inboxes.allowance(UserId(f"user-{n}"), 5.0)
+
+    again = inboxes.allowance(ALICE, 5.0).refusals
+    assert [again.take(5.0) == 0.0 for _ in range(46)] == [True] * 45 + [False]
 
 
 def test_while_no_rate_can_be_forgotten_nobody_looks_for_one_at_each_newcomer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sweeps = 0
-    forget = Inboxes._forget_full_buckets
+    forget = Inboxes._forget_full_allowances
 
     def count(inboxes: Inboxes, now: float) -> None:
         nonlocal sweeps
         sweeps += 1
         forget(inboxes, now)
 
-    monkeypatch.setattr(Inboxes, "_forget_full_buckets", count)
+    monkeypatch.setattr(Inboxes, "_forget_full_allowances", count)
     inboxes = Inboxes(MemoryLog(), Limits(sends_per_second=1, sends_burst=10))
     for n in range(9_000):
-        inboxes.bucket(UserId(f"user-{n}"), 0.0).take(0.0)
+        inboxes.allowance(UserId(f"user-{n}"), 0.0).sends.take(0.0)
 
     assert sweeps == 4  # at 1,000 and whenever there are twice as many

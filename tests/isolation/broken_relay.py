@@ -15,7 +15,7 @@ from typing import Final
 from actors.connection import Connection
 from actors.delivery import Need
 from actors.mailbox import Mailbox
-from actors.router import Router, _Live
+from actors.router import Router
 from actors.supervisor import IntensityExceededError
 
 UNBOUNDED: Final = 1 << 60
@@ -24,7 +24,7 @@ UNBOUNDED: Final = 1 << 60
 def escalate() -> None:
     """A conversation that fails too often takes its supervisor down, with all its siblings."""
 
-    def _quarantine(_router: Router, _conversation: _Live) -> None:
+    def _quarantine(_router: Router, _conversation: object) -> None:
         raise IntensityExceededError("conversation")
 
     Router._quarantine = _quarantine  # type: ignore[method-assign,assignment]

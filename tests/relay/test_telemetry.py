@@ -328,6 +328,8 @@ def test_a_crash_loop_writes_few_lines_a_second_and_says_how_many_it_left_out():
         now[0] = TimeMs(NOON + 1_000 * second)
         for _ in range(1_000):
             telemetry.warning("actor.failed", kind="conversation")
+            telemetry.info("connection.refused", code="draining")
+    now[0] = TimeMs(NOON + 3_000)
     telemetry.info("relay.ready", port=1)
 
     written = Counter(line["event"] for line in lines(stream))

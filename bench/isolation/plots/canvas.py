@@ -33,7 +33,6 @@ BLUE: Final = "#0072B2"
 VERMILION: Final = "#D55E00"
 GREEN: Final = "#007A5A"
 PURPLE: Final = "#A0457E"
-SKY: Final = "#56B4E9"
 AMBER: Final = "#B37700"
 SHADE: Final = "#EEEBE3"
 

@@ -37,7 +37,7 @@ def draw_restarts(timeline: Timeline, findings: Findings) -> c.Picture:
     each = "second" if width_s == 1 else f"{width_s:g} s"
     remark = (
         f"Above, at most {COLUMNS} steps a line. Below, of the sends that were meant for each"
-        f" {each}. From the end of the fault to the last victim's ack:"
+        f" {each}. From the end of the fault until all victims were acked again:"
         f" {if_seen(victims.recovery_ms)}. From a failure to the restart: median"
         f" {if_seen(restart.p50_ms)}, worst {if_seen(restart.worst_ms)}."
     )

@@ -14,17 +14,19 @@ import pytest
 
 from bench.isolation.experiment import Experiment
 from bench.isolation.failpoints import (
-    Conversation,
     FailpointError,
     Failpoints,
     NoRelayError,
-    Order,
     for_conversations,
 )
-from bench.isolation.faults import LOOP_HELD_SHARE, Ordered, orders_of
+from bench.isolation.faults import IN_A_LABORATORY, LOOP_HELD_SHARE, Ordered, orders_of
 from bench.isolation.findings import FaultName
-from bench.isolation.plan import AdminAddress, LoadPlan
-from storage.fault_orders import decode_order
+from bench.isolation.plan import LoadPlan
+from bench.relay_of_its_own import Admin
+from ksmp.types import ConversationId, UserId
+from storage.fault_orders import Action, ConversationName, Order, Place, decode_order
+
+CRASH = Order(place=Place.NUMBER, action=Action.RAISE)
 
 
 class Peer:
@@ -37,7 +39,7 @@ class Peer:
 
 
 @contextmanager
-def listening(peer: Peer) -> Iterator[AdminAddress]:
+def listening(peer: Peer) -> Iterator[Admin]:
     class Answering(BaseHTTPRequestHandler):
         def _take(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -55,19 +57,25 @@ def listening(peer: Peer) -> Iterator[AdminAddress]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
         Thread(target=server.serve_forever, args=(0.01,)).start()
         try:
-            yield AdminAddress("127.0.0.1", server.server_port, "secret")
+            yield Admin("127.0.0.1", server.server_port, "secret")
         finally:
             server.shutdown()
 
 
-def conversations(count: int) -> list[Conversation]:
-    return [Conversation(f"c{number}", ("a", "b")) for number in range(count)]
+def conversations(count: int) -> list[ConversationName]:
+    users = UserId("a"), UserId("b")
+    return [ConversationName(ConversationId(f"c{number}"), users) for number in range(count)]
+
+
+def plan_of(fault: FaultName, rate_per_s: float, seconds: float) -> LoadPlan:
+    experiment = Experiment(fault, 100, 10, seconds, rate_per_s, seed=3, quick=False, slower_ms=20)
+    return LoadPlan(experiment, rate_per_s, "", (), (), Admin("", 0, ""), 1.0, "", "")
 
 
 def test_an_order_is_posted_with_the_token_and_holds_what_is_given_and_no_more() -> None:
     peer = Peer()
     with listening(peer) as admin:
-        Failpoints(admin).order(for_conversations(Order("number", "raise"), conversations(1)))
+        Failpoints(admin).order(for_conversations(CRASH, conversations(1)))
 
     order = {
         "place": "number",
@@ -78,10 +86,10 @@ def test_an_order_is_posted_with_the_token_and_holds_what_is_given_and_no_more()
 
 
 def test_many_conversations_take_several_orders() -> None:
-    orders = for_conversations(Order("number", "raise"), conversations(600))
+    orders = for_conversations(CRASH, conversations(2_500))
     counts = [len(json.loads(msgspec.json.encode(order))["conversations"]) for order in orders]
 
-    assert counts == [256, 256, 88]
+    assert counts == [1_024, 1_024, 452]
 
 
 def test_clearing_takes_all_orders_back() -> None:
@@ -97,7 +105,7 @@ def test_a_relay_that_is_no_laboratory_is_an_error_that_says_so() -> None:
     peer = Peer()
     peer.status, peer.answer = 404, {"error": "not_a_lab", "message": "Start it with --lab."}
     with listening(peer) as admin, pytest.raises(FailpointError, match=r"404 not_a_lab .*--lab"):
-        Failpoints(admin).order([Order("number", "raise")])
+        Failpoints(admin).order([CRASH])
 
 
 def test_an_admin_listener_that_is_not_there_is_an_error() -> None:
@@ -117,17 +125,22 @@ def test_a_fault_that_has_ended_the_relay_is_over() -> None:
     asyncio.run(Ordered(plan, []).end())
 
 
-@pytest.mark.parametrize("fault", ["crash-loop", "poison", "slow-sync", "slow-loop"])
-def test_a_relay_understands_every_order_that_a_fault_gives(fault: FaultName) -> None:
-    experiment = Experiment(fault, 100, 10, 60.0, 2_000.0, seed=3, quick=False, slower_ms=20)
-    plan = LoadPlan(experiment, 2_000.0, "", (), (), AdminAddress("", 0, ""), 1.0, "", "")
-    texts = [msgspec.json.encode(order) for order in orders_of(plan, conversations(10))]
+@pytest.mark.parametrize("fault", sorted(IN_A_LABORATORY))
+@pytest.mark.parametrize(("rate_per_s", "seconds"), [(2_000.0, 60.0), (1.0, 3.0), (1.0, 3_600.0)])
+def test_a_relay_understands_every_order_that_a_fault_gives(
+    fault: FaultName, rate_per_s: float, seconds: float
+) -> None:
+    given = orders_of(plan_of(fault, rate_per_s, seconds), conversations(10))
+    texts = [msgspec.json.encode(order) for order in given]
     orders = [json.loads(text) for text in texts]
 
-    for text in texts:
-        decode_order(text)  # raises where the relay would refuse
+    assert [decode_order(text) for text in texts] == given  # raises where the relay would refuse
     named = {one["conversation_id"] for order in orders for one in order.get("conversations", [])}
     assert named == (set() if fault == "slow-sync" else {f"c{number}" for number in range(10)})
-    if fault == "slow-loop":  # 200 sends a second to victims, 20 ms each, would be four times all
-        held = orders[0]["probability"] * 200 * orders[0]["seconds"]
-        assert held == pytest.approx(LOOP_HELD_SHARE)
+
+
+def test_a_slow_loop_is_held_up_for_a_small_share_of_the_time() -> None:
+    (order,) = orders_of(plan_of("slow-loop", 2_000.0, 60.0), conversations(10))
+
+    # 200 sends a second to victims, 20 ms each, would be four times all the time there is
+    assert order.probability * 200 * 0.02 == pytest.approx(LOOP_HELD_SHARE)

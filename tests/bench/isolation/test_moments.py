@@ -87,3 +87,27 @@ def test_what_was_before_the_baseline_or_befell_no_victim_is_passed_over(tmp_pat
     )
 
     assert moments_of(log, BEGAN_WALL_MS) == []
+
+
+def test_what_a_crash_loop_was_not_allowed_to_log_is_counted_and_measured_by_nobody(
+    tmp_path: Path,
+) -> None:
+    log = log_of(
+        tmp_path / "log",
+        line(1.0, "actor.failed", kind="conversation", actor="a"),
+        line(1.9, "log.thinned", code="actor.failed", lines=2),
+        line(1.9, "log.thinned", code="actor.restarted", lines=3),
+        line(1.9, "log.thinned", code="actor.quarantined", lines=1),
+        line(1.9, "log.thinned", code="letter.dead", lines=1),
+        line(1.9, "log.thinned", code="connection.failed", lines=9),
+        line(2.0, "actor.restarted", kind="conversation", actor="a", failures=4),
+    )
+
+    assert moments_of(log, BEGAN_WALL_MS) == [
+        Moment(1.0, "failed"),
+        *[Moment(1.9, "failed")] * 2,
+        *[Moment(1.9, "restarted")] * 3,
+        Moment(1.9, "quarantined"),
+        Moment(1.9, "dead letter"),
+        Moment(2.0, "restarted"),
+    ]
