@@ -164,7 +164,7 @@ class _Flooding(WSListener):
 def main() -> None:
     """Do as standard input says."""
     os.nice(LOWEST_PRIORITY)
-    with suppress(KeyboardInterrupt):
+    with suppress(LoadError, OSError):  # the relay has gone, or whoever asked: others tell of it
         uvloop.run(_run())
 
 
