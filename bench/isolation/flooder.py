@@ -170,7 +170,10 @@ def main() -> None:
 
 async def _run() -> None:
     lines = await _standard_input()
-    plan = msgspec.json.decode(await lines.readline(), type=FloodPlan)
+    asked = await lines.readline()
+    if not asked.endswith(b"\n"):
+        return  # whoever asks has ended before it could
+    plan = msgspec.json.decode(asked, type=FloodPlan)
     counts: Counter[str] = Counter()
     flooding = [_Flooding(plan, flooder, counts) for flooder in plan.flooders]
     for one in flooding:

@@ -146,8 +146,8 @@ def test_a_directory_in_which_there_is_something_is_refused_and_left_alone(tmp_p
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("precious", "mine")]
 
 
-def under_way(out: Path) -> subprocess.Popen[str]:
-    process = isolation("--fault", "flood", *SMALL, "--seconds", "60", "--out", str(out))
+def under_way(out: Path, seconds: int = 60) -> subprocess.Popen[str]:
+    process = isolation("--fault", "flood", *SMALL, "--seconds", str(seconds), "--out", str(out))
     deadline = time.monotonic() + 60
     while not (out / "history").exists():
         assert time.monotonic() < deadline
@@ -187,7 +187,7 @@ def test_who_is_told_to_end_ends_the_relay_that_it_has_started(
 
 
 def test_a_relay_that_dies_under_way_is_named_as_the_reason(tmp_path: Path) -> None:
-    process = under_way(tmp_path / "out")
+    process = under_way(tmp_path / "out", seconds=3)
     (relay,) = [one for one in _alive_in_session(process.pid) if b"serve" in _words_of(one)]
     os.kill(relay, signal.SIGKILL)
     _, complained = process.communicate(timeout=120)
