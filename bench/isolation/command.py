@@ -91,7 +91,7 @@ def isolation(
     experiment = Experiment(
         fault=fault,
         conversations=conversations,
-        victims=_victims(conversations, victims),
+        victims=_victims(fault, conversations, victims),
         seconds=_seconds(seconds, quick=quick),
         rate_per_s=rate,
         seed=secrets.randbelow(2**32) if seed is None else seed,
@@ -130,9 +130,14 @@ def _run(experiment: Experiment, out: Path) -> Findings:
         ) from None
 
 
-def _victims(conversations: int, victims: int | None) -> int:
+def _victims(fault: FaultName, conversations: int, victims: int | None) -> int:
     if victims is None:
         return max(1, conversations // VICTIM_OF)
+    if fault == "slow-sync":
+        raise _usage(
+            "slow-sync has no --victims: the disk is everybody's",
+            "Leave it out, or ask for slow-loop.",
+        )
     if victims >= conversations:
         raise _usage(
             f"{victims} victims of {conversations} conversations leave no bystanders",

@@ -122,6 +122,7 @@ def test_crash_looping_conversations_are_restarted_and_quarantined(tmp_path: Pat
         ),
         (("--fault", "flood", "--quick", "--seconds", "2"), "Must be >= 3"),
         (("--fault", "flood", "--rate", "1e6", "--seconds", "60"), "too many to be judged"),
+        (("--fault", "slow-sync", "--victims", "3"), "slow-sync has no --victims"),
         ((), "--fault"),
     ],
 )
@@ -205,7 +206,7 @@ def test_what_cannot_be_kept_is_said_so_and_nothing_of_it_is_left(
 
     monkeypatch.setattr("bench.isolation.bundle.write_drawings", full)
     out = tmp_path / "out"
-    arguments = ("--fault", "slow-sync", *SMALL, "--seconds", "3", "--out", str(out))
+    arguments = ("--fault", "poison", *SMALL, "--seconds", "3", "--out", str(out))
     code = run(["bench", "isolation", *arguments])
 
     assert code == ExitCode.CANNOT_CREATE

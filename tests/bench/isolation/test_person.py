@@ -168,6 +168,7 @@ def test_a_line_that_is_lost_while_it_opens_is_an_error_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[object] = []
+    is_replaced = asyncio.Event()
 
     class Lost:
         """The first ends before it is open, and the relay takes no second one."""
@@ -178,10 +179,10 @@ def test_a_line_that_is_lost_while_it_opens_is_an_error_and_not_waited_for(
 
         async def open(self, *_: object) -> None:
             if len(opened) > 1:
+                is_replaced.set()
                 raise LoadError("cannot connect")
             self._owner.take_end()
-            while len(opened) < 2:
-                await asyncio.sleep(0.001)
+            await is_replaced.wait()
 
         def drop(self) -> None:
             """There is none."""
