@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from bench.run import PACKAGES
+from bench.ending import unwound_when_told_to_end
+from bench.run import PACKAGES, RunError
 from ksmp.types import DeviceId, UserId
 
 PROGRAM: Final = (sys.executable, "-c", "from relay.cli import main; main()")
@@ -24,6 +25,9 @@ ADMIN_TOKEN: Final = "admin-token"  # noqa: S105 - the name of its file
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.02
+LAST_BREATH_SECONDS: Final = 0.5
+"""How long after its connections a relay that has died may be seen to have."""
+
 TTL_SECONDS: Final = 86_400
 
 LIFTED: Final = {
@@ -74,21 +78,26 @@ def relay_of_its_own(
 
     Raises:
         StartError: it does not start.
+        RunError: the block has raised it; where the relay has ended meanwhile, that is the reason.
     """
-    with tempfile.TemporaryDirectory(prefix="ksmp-bench-") as name:
+    temporary = tempfile.TemporaryDirectory(prefix="ksmp-bench-")
+    with unwound_when_told_to_end(), temporary as name:
         directory = Path(name)
         log = directory / "log" if log is None else log
         with _serving(directory, {**LIFTED, **(settings or {})}, program, flags, log) as process:
             ports = _await_ports(directory, process, log)
             data = directory / DATA
             listening, admin = ports["relay"], ports["admin"]
-            yield OwnRelay(
-                f"ws://{listening.host}:{listening.port}/ksmp/v3",
-                process.pid,
-                tokens_of(data, users),
-                Admin(admin.host, admin.port, (data / ADMIN_TOKEN).read_text().strip()),
-                data,
-            )
+            try:
+                yield OwnRelay(
+                    f"ws://{listening.host}:{listening.port}/ksmp/v3",
+                    process.pid,
+                    tokens_of(data, users),
+                    Admin(admin.host, admin.port, (data / ADMIN_TOKEN).read_text().strip()),
+                    data,
+                )
+            except RunError as error:
+                raise _its_own_end(process, directory, log) or error from None
 
 
 @contextmanager
@@ -107,6 +116,7 @@ def _serving(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=log_output,
+            process_group=0,  # Ctrl-C is for who started it, and then ends it in order
         )
     try:
         yield process
@@ -138,14 +148,28 @@ def _await_ports(
     deadline = time.monotonic() + START_SECONDS
     while not ports_file.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            lines = [
-                line
-                for output in (directory / "output", log)
-                for line in output.read_text(errors="replace").strip().splitlines()
-            ]
-            raise StartError(f"the relay did not start: {lines[-1] if lines else 'silence'}")
+            raise StartError(f"the relay did not start: {_last_line(directory, log)}")
         time.sleep(POLL_SECONDS)
     return msgspec.json.decode(ports_file.read_bytes(), type=dict[str, _Listening])
+
+
+def _its_own_end(process: subprocess.Popen[bytes], directory: Path, log: Path) -> RunError | None:
+    """What there is to say of a relay that has ended by itself; None of one that runs."""
+    try:
+        code = process.wait(LAST_BREATH_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    return RunError(f"the relay ended {how}; its last words: {_last_line(directory, log)}")
+
+
+def _last_line(directory: Path, log: Path) -> str:
+    lines = [
+        line
+        for output in (directory / "output", log)
+        for line in output.read_text(errors="replace").strip().splitlines()
+    ]
+    return lines[-1] if lines else "silence"
 
 
 def tokens_of(data: Path, users: Sequence[str], device: str = "default") -> Sequence[str]:

@@ -75,6 +75,7 @@ def generator(module: str, plan: Struct) -> Iterator[Iterable[bytes]]:
         cwd=PACKAGES,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        process_group=0,  # Ctrl-C is for who started it and then ends it; its own would be noise
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

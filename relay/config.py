@@ -266,7 +266,7 @@ class LabConfig:
     __pydantic_config__: ClassVar[Mapping[str, str]] = _STRICT
 
     enabled: bool = False
-    """Let whoever has the admin token order faults."""
+    """Let whoever has the admin token order faults. Only the flag `--lab` can switch it on."""
 
     failpoints: Path | None = None
     """A file of faults to begin with, one order a line."""

@@ -152,7 +152,7 @@ def _unusable_orders(lab: LabConfig) -> Iterator[BrokenRule]:
         yield BrokenRule(
             "lab",
             "failpoints",
-            f"{error}.",
+            f"({lab.failpoints}) {error}.",
             "Name a file with one order a line, as docs/failpoints.md says.",
         )
 

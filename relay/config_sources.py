@@ -39,7 +39,7 @@ from relay.config import (
     ServerConfig,
     StoreConfig,
 )
-from relay.config_rules import broken_rules
+from relay.config_rules import BrokenRule, broken_rules
 from relay.toml_lines import line_of
 
 PREFIX: Final = "KSMP_"
@@ -99,11 +99,22 @@ def read_sources(file: Path | None, overrides: Overrides) -> Config:
     )
     broken = tuple(
         Problem(places.of(rule.section, rule.key), rule.what, rule.remedy)
-        for rule in broken_rules(config)
+        for rule in (*broken_rules(config), *_only_by_flag(config, overrides))
     )
     if broken or unknown:
         raise ConfigError((*broken, *unknown))
     return config
+
+
+def _only_by_flag(config: Config, overrides: Overrides) -> Iterator[BrokenRule]:
+    """What a file or an environment could bring along to where messages are real."""
+    if config.lab.enabled and not overrides.get("lab", {}).get("enabled"):
+        yield BrokenRule(
+            "lab",
+            "enabled",
+            "cannot be set here: a laboratory by mistake could lose what people write.",
+            "Start it with the flag --lab, or remove this.",
+        )
 
 
 # ── the sources ──────────────────────────────────────────────────────────────────────────────

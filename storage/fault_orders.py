@@ -20,6 +20,8 @@ LONGEST_DELAY_SECONDS: Final = 60
 MOST_CONVERSATIONS: Final = 1_024
 """Of one order."""
 
+CHARACTERS: Final = "has 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ + = / -"
+
 
 class Place(StrEnum):
     """Where a fault can be ordered, in the order of a message's way."""
@@ -69,7 +71,7 @@ class ConversationName(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse what is no identifier."""
         if not all(map(is_identifier, (self.conversation_id, *self.users))):
-            raise ValueError("an id has 1 to 128 characters out of A-Z a-z 0-9 . _ ~ : @ + = / -")
+            raise ValueError(f"an id {CHARACTERS}")
 
     @property
     def key(self) -> ConversationKey:
@@ -107,6 +109,8 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
             raise ValueError("`seconds` belongs to a delay, and a delay needs it")
         if self.code != 1 and self.action is not Action.EXIT:
             raise ValueError("`code` belongs to an exit")
+        if self.keys is not UNSET and not is_identifier(self.keys):
+            raise ValueError(f"a key {CHARACTERS}, so none begins like `keys`")
         if self.seed is not UNSET and self.probability == 1.0:
             raise ValueError("`seed` belongs to a `probability` below 1")
         if self.place in OF_NO_CONVERSATION and self.chooses_letters:

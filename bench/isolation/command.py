@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter, validators
 
-from bench.isolation.experiment import DEFAULT_SIZE, DEFAULT_SLOWER_MS, Experiment
+from bench.isolation.experiment import DEFAULT_SIZE, DEFAULT_SLOWER_MS, LIMITS, Experiment
 from bench.isolation.findings import FaultName, Findings
 from bench.relay_of_its_own import StartError
 from bench.run import RunError
@@ -24,28 +25,23 @@ CONVERSATIONS: Final = 200
 VICTIM_OF: Final = 40
 """One conversation of so many is a victim, where nobody says how many are."""
 
-_POSITIVE: Final = validators.Number(gte=1)
+
+def _within(name: str) -> Parameter:
+    least, most = LIMITS[name]
+    return Parameter(validator=validators.Number(gte=least, lte=most))
 
 
 def isolation(
     *,
     fault: FaultName,
     out: Path,
-    conversations: Annotated[int, Parameter(validator=validators.Number(gte=2, lte=5_000))] = (
-        CONVERSATIONS
-    ),
-    victims: Annotated[int | None, Parameter(validator=_POSITIVE)] = None,
-    seconds: Annotated[
-        float | None, Parameter(validator=validators.Number(gte=3, lte=3_600))
-    ] = None,
-    rate: Annotated[
-        float | None, Parameter(validator=validators.Number(gte=1, lte=1_000_000))
-    ] = None,
-    seed: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lt=2**53))] = None,
-    size: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=65_536))] = DEFAULT_SIZE,
-    slower_ms: Annotated[
-        int, Parameter(validator=validators.Number(gte=1, lte=10_000))
-    ] = DEFAULT_SLOWER_MS,
+    conversations: Annotated[int, _within("conversations")] = CONVERSATIONS,
+    victims: Annotated[int | None, _within("victims")] = None,
+    seconds: Annotated[float | None, _within("seconds")] = None,
+    rate: Annotated[float | None, _within("rate_per_s")] = None,
+    seed: Annotated[int | None, _within("seed")] = None,
+    size: Annotated[int, _within("size")] = DEFAULT_SIZE,
+    slower_ms: Annotated[int, _within("slower_ms")] = DEFAULT_SLOWER_MS,
     quick: bool = False,
     json: bool = False,
 ) -> int:
@@ -95,7 +91,7 @@ def isolation(
     experiment = Experiment(
         fault=fault,
         conversations=conversations,
-        victims=_victims(conversations, victims),
+        victims=_victims(fault, conversations, victims),
         seconds=_seconds(seconds, quick=quick),
         rate_per_s=rate,
         seed=secrets.randbelow(2**32) if seed is None else seed,
@@ -103,6 +99,8 @@ def isolation(
         size=size,
         slower_ms=slower_ms,
     )
+    if experiment.problem is not None:
+        raise _usage(experiment.problem, "Give smaller numbers; --help has the limits.")
     _require_room(out)
     findings = _run(experiment, out)
     if json:
@@ -123,11 +121,23 @@ def _run(experiment: Experiment, out: Path) -> Findings:
         raise CommandError(
             ExitCode.FAILED, "There is no measurement", str(error), "Nothing was judged."
         ) from None
+    except OSError as error:
+        raise CommandError(
+            ExitCode.CANNOT_CREATE,
+            "What was measured cannot be kept",
+            error.strerror or type(error).__name__,
+            "Nothing is left of it. Make room, in --out and among temporary files, and repeat it.",
+        ) from None
 
 
-def _victims(conversations: int, victims: int | None) -> int:
+def _victims(fault: FaultName, conversations: int, victims: int | None) -> int:
     if victims is None:
         return max(1, conversations // VICTIM_OF)
+    if fault == "slow-sync":
+        raise _usage(
+            "slow-sync has no --victims: the disk is everybody's",
+            "Leave it out, or ask for slow-loop.",
+        )
     if victims >= conversations:
         raise _usage(
             f"{victims} victims of {conversations} conversations leave no bystanders",
@@ -154,9 +164,11 @@ def _require_room(out: Path) -> None:
             out.mkdir(parents=True)
         elif any(out.iterdir()):
             raise _usage("the directory of --out is not empty", "Name one that is new or empty.")
+        with TemporaryFile(dir=out):  # it can be written to
+            pass
     except OSError as error:
         raise _usage(
-            f"the directory of --out cannot be made: {error.strerror}", "Name another one."
+            f"the directory of --out cannot be used: {error.strerror}", "Name another one."
         ) from None
 
 

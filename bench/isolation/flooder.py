@@ -164,13 +164,16 @@ class _Flooding(WSListener):
 def main() -> None:
     """Do as standard input says."""
     os.nice(LOWEST_PRIORITY)
-    with suppress(KeyboardInterrupt):
+    with suppress(LoadError, OSError):  # the relay has gone, or whoever asked: others tell of it
         uvloop.run(_run())
 
 
 async def _run() -> None:
     lines = await _standard_input()
-    plan = msgspec.json.decode(await lines.readline(), type=FloodPlan)
+    asked = await lines.readline()
+    if not asked.endswith(b"\n"):
+        return  # whoever asks has ended before it could
+    plan = msgspec.json.decode(asked, type=FloodPlan)
     counts: Counter[str] = Counter()
     flooding = [_Flooding(plan, flooder, counts) for flooder in plan.flooders]
     for one in flooding:

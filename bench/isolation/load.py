@@ -40,7 +40,7 @@ def main() -> None:
     """Do the one experiment on standard input, report on standard output."""
     plan = decode_plan(sys.stdin.buffer.readline())
     lift_descriptor_limit()
-    with suppress(KeyboardInterrupt, BrokenPipeError):  # whoever started this knows, or is gone
+    with suppress(BrokenPipeError):  # whoever started this is gone
         try:
             uvloop.run(_run(plan))
         except (LoadError, FailpointError, OSError) as error:

@@ -236,11 +236,11 @@ class Person:
     # ── lines ────────────────────────────────────────────────────────────────────────────────
 
     async def _open(self) -> None:
-        self._resumed = self._loop.create_future()
+        resumed = self._resumed = self._loop.create_future()  # the next line will have its own
         self._line = Line(self, self._shared.recorder)
         await self._line.open(self._shared.url, self.token, self._receive_bytes)
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            await self._resumed
+            await resumed
 
     async def _reopen(self) -> None:
         """Try again and again, with full jitter; a line that is lost before it resumed counts."""

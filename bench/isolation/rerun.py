@@ -123,14 +123,18 @@ def repeat(directory: Path, out: Path, run: Run) -> Comparison:
     """The same experiment, with the seed and the rate of then; its bundle is left in `out`.
 
     Raises:
-        BundleError: one of the directories is no bundle, or `out` is not empty.
+        BundleError: one of the directories is no bundle, or tells of an experiment that nobody
+            can do, or `out` is not empty.
         OSError: `out` cannot be made.
     """
     then = read_bundle(directory)
+    experiment = experiment_of(then)
+    if experiment.problem is not None:
+        raise BundleError(f"its experiment cannot be done: {experiment.problem}")
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
         raise BundleError(f"{out.name} is not empty: a new bundle needs a directory of its own")
-    findings = run(experiment_of(then), out)
+    findings = run(experiment, out)
     now = read_bundle(out)
     return Comparison(
         then=then.findings,

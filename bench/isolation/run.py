@@ -10,7 +10,7 @@ bundle       all of it in one directory; the last file written makes it whole
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,6 +19,7 @@ import msgspec
 from bench.checker.check import judge
 from bench.checker.loading import load
 from bench.checker.reading import HistoryError
+from bench.ending import unwound_when_told_to_end
 from bench.isolation import plan as plans
 from bench.isolation.bundle import HISTORY, LOG, MOMENTS, write_bundle
 from bench.isolation.experiment import Experiment
@@ -57,10 +58,10 @@ def run(experiment: Experiment, directory: Path, *, program: Sequence[str] = PRO
     Raises:
         StartError: a relay does not start.
         RunError: there is no measurement; nothing of it is left in the directory.
-        OSError: the directory cannot be written to.
+        OSError: the directory cannot be written to; nothing is left in it either.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with _nothing_half_done(directory):
+    with unwound_when_told_to_end(), _nothing_half_done(directory):
         users = [f"isolation-{number}" for number in range(2 * experiment.conversations)]
         rate, saturation = experiment.rate_per_s, None
         if rate is None:
@@ -191,9 +192,11 @@ def _rate_limits(experiment: Experiment, rate: float) -> dict[str, str]:
 @contextmanager
 def _nothing_half_done(directory: Path) -> Iterator[None]:
     """What ends early leaves no evidence, which somebody could take for that of an experiment."""
+    there = set(directory.iterdir())
     try:
         yield
     except BaseException:
-        for name in (HISTORY, MOMENTS, LOG):
-            (directory / name).unlink(missing_ok=True)
+        with suppress(OSError):  # what has gone wrong matters more
+            for path in set(directory.iterdir()) - there:
+                path.unlink(missing_ok=True)
         raise

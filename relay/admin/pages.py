@@ -42,7 +42,7 @@ class Pages:
 
     def application(self) -> Starlette:
         """All of them, by path."""
-        return Starlette(
+        pages = Starlette(
             routes=[
                 Route("/healthz", self.health),
                 Route("/readyz", self.ready),
@@ -54,6 +54,8 @@ class Pages:
             ],
             exception_handlers={HTTPException: _refuse},
         )
+        pages.router.redirect_slashes = False  # a path with one more names no page, like any other
+        return pages
 
     async def health(self, _request: Request) -> Response:
         """That this is answered says that the loop turns."""

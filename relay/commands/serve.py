@@ -63,7 +63,7 @@ def serve(
             host=host,
             port=port,
             admin_port=admin_port,
-            lab=lab or None,  # without the flag, what the environment or the file says
+            lab=lab or None,
             failpoints=failpoints,
             check_files=True,
         )

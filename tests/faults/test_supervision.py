@@ -60,7 +60,7 @@ async def order_crashes(lab: Laboratory, **chosen: object) -> None:
 @pytest.fixture
 def lab(start: StartRelay) -> Iterator[Laboratory]:
     """A laboratory that says nothing of what its clients say, to the end."""
-    own = start(lab__enabled=True)
+    own = start(options=("--lab",))
     yield Laboratory(own, PatientOperator(own.relay))
     assert found_in(own.relay.output(), CANARIES) == []
     assert b"Traceback" not in own.relay.output()

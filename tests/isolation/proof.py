@@ -21,6 +21,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from bench.ending import unwound_when_told_to_end
 from bench.isolation import wording as w
 from bench.isolation.campaign import PAGE, PICTURES
 from bench.isolation.command import RESULT_SECONDS
@@ -231,4 +232,5 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with unwound_when_told_to_end():
+        sys.exit(main())

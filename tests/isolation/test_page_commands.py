@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -94,7 +93,7 @@ def terminals() -> Iterator[list[subprocess.Popen[str]]]:
     finally:
         for process in running:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)  # so an experiment ends what it has begun
+                process.terminate()
                 process.communicate(timeout=SECONDS)
 
 

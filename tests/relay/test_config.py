@@ -59,7 +59,9 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(tmp_pat
     assert config.server.host == "127.0.0.1"
 
 
-def test_every_setting_can_be_set_by_its_environment_variable(monkeypatch):
+def test_every_setting_but_what_makes_a_laboratory_can_be_set_by_its_environment_variable(
+    monkeypatch,
+):
     examples = {"tuple": "[]", "bool": "true", "int": "5000000", "float": "2.5"}
     for variable, (section, key) in VARIABLES.items():
         default = getattr(getattr(Config(), section), key)
@@ -71,7 +73,11 @@ def test_every_setting_can_be_set_by_its_environment_variable(monkeypatch):
     monkeypatch.setenv("KSMP_ADMIN__PORT", "2")
     monkeypatch.setenv("KSMP_LIMITS__MAX_FRAME_BYTES", "8000000")
 
-    config = load_config()
+    (problem,) = problems()
+    assert "KSMP_LAB__ENABLED cannot be set here" in problem
+
+    monkeypatch.delenv("KSMP_LAB__ENABLED")
+    config = load_config(overrides={"lab": {"enabled": True}})
 
     assert config.auth.algorithms == ("ES256",)
     assert config.limits.keepalive_seconds == 2.5

@@ -275,6 +275,7 @@ LONG = [{"conversation_id": str(n), "users": ["a", "b"]} for n in range(MOST_CON
         (DROP | {"action": "exit", "code": 256}, "code"),
         (DROP | {"keys": ""}, "keys"),
         (DROP | {"keys": "k" * 129}, "keys"),
+        (DROP | {"keys": "two words"}, "none begins like `keys`"),
         (DROP | {"conversations": []}, "conversations"),
         (DROP | {"conversations": LONG}, "conversations"),
         (DROP | {"conversations": ["talk"]}, "conversations"),

@@ -65,21 +65,23 @@ def start(
     transport: str,
     tmp_path: Path,
 ) -> Iterator[StartRelay]:
-    """A function that starts a relay of the test's own; its arguments are settings.
+    """A function that starts a relay of the test's own, by settings and options.
 
     Where the test is marked with `promises`, its clients are recorded and the history is judged.
     """
     mark = request.node.get_closest_marker("promises")
     with ExitStack() as stack:
 
-        def start(program: Sequence[str] = PROGRAM, **settings: object) -> Clients:
+        def start(
+            program: Sequence[str] = PROGRAM, options: Sequence[str] = (), **settings: object
+        ) -> Clients:
             directory = tmp_path / fresh("relay")
             directory.mkdir()
             environment = {
                 "KSMP_AUTH__JWKS_FILE": str(key_set),
                 "KSMP_SERVER__WEBSOCKET": transport,
             } | {f"KSMP_{name.upper()}": str(value) for name, value in settings.items()}
-            relay = RelayProcess(directory, environment, program=program)
+            relay = RelayProcess(directory, environment, options, program)
             own = Clients(issuer, stack.enter_context(relay))
             if mark is None:
                 return own

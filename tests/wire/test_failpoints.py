@@ -179,12 +179,18 @@ def test_a_laboratory_says_what_it_is_before_all_else(lab: Laboratory) -> None:
     assert shown["lab"] == {"enabled": False, "failpoints": None}
 
 
-def test_config_show_names_the_laboratory(tmp_path: Path) -> None:
-    relay = RelayProcess(tmp_path, {"KSMP_LAB__ENABLED": "true"})
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_no_file_and_no_environment_makes_a_laboratory(tmp_path: Path, place: str) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text("[lab]\nenabled = true\n" if place == "file" else "")
+    settings = {"KSMP_LAB__ENABLED": "true"} if place == "environment" else {}
 
-    assert b"[lab]\nenabled = true\n" in relay.run("config", "show")
-    with relay:
-        assert Operator(relay).metrics()["ksmp_lab"] == 1
+    relay = RelayProcess(tmp_path, settings)
+    ended = relay.attempt("serve", "--data", str(tmp_path / "data"), "--config", str(file))
+
+    assert ended.returncode == CONFIGURATION
+    assert b"Start it with the flag --lab, or remove this." in ended.stderr
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.trio
@@ -276,7 +282,7 @@ def test_a_file_of_orders_is_in_force_from_the_start_and_read_again_on_sighup(
     [
         (json.dumps(DROP), (), "--failpoints orders faults, and this relay is no laboratory."),
         (f'\n{json.dumps(DROP)}\n{{"place": "send"}}', ("--lab",), "line 3: "),
-        ("[1]", ("--lab",), "line 1: "),
+        ("[1]", ("--lab",), "orders) line 1: "),
         ("\xff", ("--lab",), "line 1: "),
         (None, ("--lab",), "cannot be read: No such file or directory"),
         (f"{json.dumps(DROP)}\n" * (MOST_ORDERS + 1), ("--lab",), "257 orders"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Findings
 from bench.isolation.measuring import timeline_of, windows_of
 from bench.isolation.timeline import Moment
+from relay.cli import run
 from relay.exits import ExitCode
 from tests.wire.relay_process import PROGRAM, REPOSITORY
 
@@ -119,6 +121,8 @@ def test_crash_looping_conversations_are_restarted_and_quarantined(tmp_path: Pat
             "gremlins",
         ),
         (("--fault", "flood", "--quick", "--seconds", "2"), "Must be >= 3"),
+        (("--fault", "flood", "--rate", "1e6", "--seconds", "60"), "too many to be judged"),
+        (("--fault", "slow-sync", "--victims", "3"), "slow-sync has no --victims"),
         ((), "--fault"),
     ],
 )
@@ -143,25 +147,95 @@ def test_a_directory_in_which_there_is_something_is_refused_and_left_alone(tmp_p
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("precious", "mine")]
 
 
-def test_an_interrupt_leaves_no_process_and_nothing_that_looks_like_a_result(
-    tmp_path: Path,
-) -> None:
-    out = tmp_path / "out"
-    process = isolation("--fault", "flood", *SMALL, "--seconds", "60", "--out", str(out))
+def under_way(out: Path, seconds: int = 60) -> subprocess.Popen[str]:
+    process = isolation("--fault", "flood", *SMALL, "--seconds", str(seconds), "--out", str(out))
     deadline = time.monotonic() + 60
     while not (out / "history").exists():
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
+    return process
+
+
+def test_an_interrupt_leaves_no_process_and_nothing_that_looks_like_a_result(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    process = under_way(out)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, complained = process.communicate(timeout=60)
 
     assert process.returncode == 130
     assert "Traceback" not in complained
     assert list(out.iterdir()) == []
-    while alive := _alive_in_session(process.pid):
+    assert_no_process_of(process)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_told_to_end_ends_the_relay_that_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    process = under_way(tmp_path / "out")
+    process.send_signal(number)  # it alone is told, as by `timeout`
+    _, complained = process.communicate(timeout=60)
+
+    assert (process.returncode, complained) == (128 + number, "")
+    assert list((tmp_path / "out").iterdir()) == list(temporary.iterdir()) == []
+    assert_no_process_of(process)
+
+
+def test_a_relay_that_dies_under_way_is_named_as_the_reason(tmp_path: Path) -> None:
+    process = under_way(tmp_path / "out", seconds=3)
+    (relay,) = [one for one in _alive_in_session(process.pid) if b"serve" in _words_of(one)]
+    os.kill(relay, signal.SIGKILL)
+    _, complained = process.communicate(timeout=120)
+
+    assert process.returncode == ExitCode.FAILED
+    assert "the relay ended by signal 9; its last words: " in complained
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_cannot_be_kept_is_said_so_and_nothing_of_it_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("bench.isolation.bundle.write_drawings", full)
+    out = tmp_path / "out"
+    arguments = ("--fault", "poison", *SMALL, "--seconds", "3", "--out", str(out))
+    code = run(["bench", "isolation", *arguments])
+
+    assert code == ExitCode.CANNOT_CREATE
+    assert "No space left on device" in capfd.readouterr().err
+    assert list(out.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_written_to_is_found_out_before_the_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def read_only(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("bench.isolation.command.TemporaryFile", read_only)
+    code = run(["bench", "isolation", "--fault", "flood", *SMALL, "--out", str(tmp_path / "out")])
+
+    assert code == ExitCode.USAGE
+    assert "Read-only file system" in capfd.readouterr().err
+
+
+def assert_no_process_of(ended: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while alive := _alive_in_session(ended.pid):
         assert time.monotonic() < deadline, alive
         time.sleep(0.05)
+
+
+def _words_of(process: int) -> list[bytes]:
+    return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
 
 
 def _alive_in_session(session: int) -> list[int]:

@@ -187,3 +187,44 @@ def test_what_could_not_go_out_before_the_end_is_in_the_history_and_never_acked(
     assert acks_ms(story) == [math.inf]
     assert story.attempts.late[0] >= HELD_UP_MS * 1_000_000
     assert judge(story).whole
+
+
+def test_a_line_that_is_lost_while_it_opens_is_an_error_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    is_replaced = asyncio.Event()
+
+    class Lost:
+        """The first ends before it is open, and the relay takes no second one."""
+
+        def __init__(self, owner: Person, _recorder: Recorder) -> None:
+            self._owner = owner
+            opened.append(self)
+
+        async def open(self, *_: object) -> None:
+            if len(opened) > 1:
+                is_replaced.set()
+                raise LoadError("cannot connect")
+            self._owner.take_end()
+            await is_replaced.wait()
+
+        def drop(self) -> None:
+            """There is none."""
+
+    async def come(recorder: Recorder) -> None:
+        contents = Contents(recorder, b"small", b"large")
+        shared = Shared("ws://nowhere", recorder, contents, random.Random(1), set())
+        ann = _person(shared, "a token", "ann", "bob")
+        try:
+            async with asyncio.timeout(SECONDS / 2):  # less than it waits for an answer
+                await ann.come()
+        finally:
+            ann.leave()
+
+    monkeypatch.setattr("bench.isolation.person.Line", Lost)
+    with (
+        Recorder(tmp_path / "history", relay="none", configuration={}) as recorder,
+        pytest.raises(LoadError, match="lost before it had resumed"),
+    ):
+        asyncio.run(come(recorder))

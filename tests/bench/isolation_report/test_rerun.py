@@ -160,6 +160,31 @@ def test_what_is_no_bundle_is_refused_in_words(bundle, engine, command, capsys, 
     assert engine.asked == []
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"victims": 0}, "victims is 0"),
+        ({"victims": 200}, "leave no bystanders"),
+        ({"conversations": 1_000_000_000}, "conversations is 1e+09"),
+        ({"seconds": -1.0}, "seconds is -1"),
+        ({"size": 0}, "size is 0"),
+        ({"slower_ms": -5}, "slower_ms is -5"),
+    ],
+)
+def test_an_experiment_that_nobody_can_do_is_not_begun(
+    bundle, engine, tmp_path, change, complaint, capsys
+):
+    written = json.loads((bundle / "experiment.json").read_bytes())
+    written["experiment"] |= change
+    (bundle / "experiment.json").write_text(json.dumps(written))
+
+    code = run(["bench", "rerun", str(bundle), "--out", str(tmp_path / "again")])
+
+    assert code == ExitCode.FAILED
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
 def test_a_relay_that_does_not_start_is_told_in_words(bundle, monkeypatch, capsys):
     def fail(*_: object) -> Findings:
         raise RunError("the load generator ended early")

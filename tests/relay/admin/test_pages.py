@@ -151,3 +151,12 @@ async def test_dead_letters_are_shown_the_newest_first_and_without_names(stage: 
         "at": "a.py:1 b",
     }
     assert b"secret" not in answer.body
+
+
+@pytest.mark.parametrize("path", ["/metrics/", "/dead-letters/", "/failpoints/", "//"])
+async def test_a_path_with_a_slash_too_many_is_no_page_and_no_redirection(
+    stage: Stage, path: str
+) -> None:
+    answer = await ask(stage.pages, path)
+
+    assert (answer.status, answer.json) == (404, {"error": "not_found"})
