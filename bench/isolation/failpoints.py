@@ -23,6 +23,10 @@ class FailpointError(Exception):
     """The relay did not take an order; the message says why."""
 
 
+class NoRelayError(FailpointError):
+    """The relay is not there any more: whatever was ordered of it ended with it."""
+
+
 def for_conversations(order: Order, conversations: Sequence[ConversationName]) -> list[Order]:
     """The same order for these, in as many as it takes."""
     return [
@@ -52,7 +56,8 @@ class Failpoints:
         """None is on any more.
 
         Raises:
-            FailpointError: the relay does not answer.
+            NoRelayError: the relay is gone.
+            FailpointError: it does not answer.
         """
         self._ask("DELETE", None, 200)
 
@@ -65,6 +70,8 @@ class Failpoints:
             connection.request(method, "/failpoints", body, headers)
             answer = connection.getresponse()
             text = answer.read()
+        except ConnectionError as error:  # refused, or cut off under way
+            raise NoRelayError(f"the admin listener: {type(error).__name__}") from None
         except (OSError, HTTPException) as error:
             raise FailpointError(f"the admin listener: {type(error).__name__}") from None
         finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from msgspec import UNSET
 
-from bench.isolation.failpoints import Failpoints, for_conversations
+from bench.isolation.failpoints import Failpoints, NoRelayError, for_conversations
 from bench.isolation.findings import FaultName
 from bench.isolation.flood import Flood
 from bench.isolation.person import POISON, Person
@@ -66,8 +67,9 @@ class Ordered:
         await asyncio.to_thread(self._failpoints.order, self._orders)
 
     async def end(self) -> None:
-        """See `Fault`."""
-        await asyncio.to_thread(self._failpoints.clear)
+        """See `Fault`. A fault may have ended the relay, and itself with it."""
+        with suppress(NoRelayError):
+            await asyncio.to_thread(self._failpoints.clear)
 
     async def close(self) -> None:
         """There is nothing to let go of."""

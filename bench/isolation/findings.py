@@ -65,8 +65,8 @@ class Restarts(Struct, frozen=True):
 class Findings(Struct, frozen=True):
     """What one experiment has shown.
 
-    `ok`: the conclusion is `isolated`, and no promise was seen broken; of a quick run, no promise
-    but I17, which is about speed.
+    `ok`: the conclusion is `isolated`, every inbox could be read at the end, and no promise was
+    seen broken; of a quick run, no promise but I17, which is about speed.
     """
 
     fault: FaultName
@@ -89,6 +89,12 @@ class Findings(Struct, frozen=True):
     """Share of a core that the load generator took while it measured; near 1 it was too slow."""
 
     relay_cpu: float | None
+    """The relay's, likewise; null where the system does not tell."""
+
     checker: Report
     flooder_cpu: float | None = None
     """Share of a core that the flooders took, a process of their own; null without a flood."""
+
+    unread: int = 0
+    """Inboxes that could not be read at the end, as where the relay was gone: nothing is known of
+    what they hold."""

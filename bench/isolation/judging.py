@@ -36,6 +36,7 @@ class Costs(NamedTuple):
     generator_cpu: float
     relay_cpu: float | None
     flooder_cpu: float | None
+    unread: int = 0
 
 
 def findings_of(
@@ -45,11 +46,11 @@ def findings_of(
     bystanders = _bystanders(experiment, story, timeline)
     happened = Counter(moment.what for moment in timeline.moments)
     took = sorted(one.took_ms for one in timeline.moments if one.took_ms is not None)
-    conclusion = conclude(experiment, bystanders, report)
+    conclusion = conclude(experiment, bystanders, report, costs.unread)
     return Findings(
         fault=experiment.fault,
         conclusion=conclusion,
-        ok=_is_ok(conclusion, report),
+        ok=not costs.unread and _is_ok(conclusion, report),
         seed=experiment.seed,
         conversations=experiment.conversations,
         rate_per_s=round(costs.rate_per_s, 1),
@@ -65,13 +66,22 @@ def findings_of(
         relay_cpu=costs.relay_cpu,
         checker=report,
         flooder_cpu=costs.flooder_cpu,
+        unread=costs.unread,
     )
 
 
-def conclude(experiment: Experiment, bystanders: Bystanders, report: Report) -> Conclusion:
-    """What may be said. A baseline in which sends got lost is none to compare with."""
+def conclude(
+    experiment: Experiment, bystanders: Bystanders, report: Report, unread: int = 0
+) -> Conclusion:
+    """What may be said. A baseline in which sends got lost is none to compare with.
+
+    A relay whose bystanders cannot even read in the end has isolated nothing, however few sends
+    were measured before it was gone.
+    """
     if experiment.quick:
         return "quick run, no result"
+    if unread:
+        return "not isolated"
     if bystanders.samples < ENOUGH or bystanders.baseline_worst_ms is None:
         return "not enough data"
     words = {one.invariant: one.verdict for one in report.verdicts}

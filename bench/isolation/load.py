@@ -66,12 +66,12 @@ async def _run(plan: LoadPlan) -> None:
         _tell("waiting for answers", 0, 1)
         await crowd.settle()
         _tell("reading everything back", 0, 1)
-        await crowd.read_back()
+        unread = await crowd.read_back()
         recorder.close()
     finally:
         crowd.leave()
         recorder.cut_off()
-    say(Done(generator_cpu, flooded))
+    say(Done(generator_cpu, flooded, unread))
 
 
 class _Experiment:

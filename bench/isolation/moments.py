@@ -47,7 +47,9 @@ def moments_of(log: Path, began_wall_ms: float) -> list[Moment]:
     """
     moments = []
     failed_at: dict[str, float] = {}
+    ending = _Ending()
     for line in _lines(log):
+        ending.see(line)
         at_s = line.time.timestamp() - began_wall_ms / 1_000
         if at_s < 0:
             continue
@@ -64,7 +66,28 @@ def moments_of(log: Path, began_wall_ms: float) -> list[Moment]:
         elif what == "restarted" and line.actor in failed_at:
             took_ms = round((at_s - failed_at.pop(line.actor)) * 1_000, 3)
         moments.append(Moment(round(at_s, 3), what, took_ms))
+    if (ended_at := ending.unasked) is not None:
+        moments.append(Moment(round(ended_at.timestamp() - began_wall_ms / 1_000, 3), "stopped"))
     return moments
+
+
+class _Ending:
+    """Whether a relay that had begun to serve has ended without being asked to."""
+
+    def __init__(self) -> None:
+        self._last: datetime | None = None
+        self._is_said = False
+
+    def see(self, line: _Line) -> None:
+        if line.event == "relay.ready" or self._last is not None:
+            self._last = line.time
+        if line.event == "relay.draining" or _happening(line) == "stopped":
+            self._is_said = True
+
+    @property
+    def unasked(self) -> datetime | None:
+        """When it wrote its last line; None where it was asked, or has said itself that it fell."""
+        return None if self._is_said else self._last
 
 
 def _lines(log: Path) -> Iterator[_Line]:

@@ -74,10 +74,11 @@ class _Due(NamedTuple):
 class _Unacked:
     """A message that was offered."""
 
-    __slots__ = ("attempt", "event", "is_under_way", "message_id", "not_before")
+    __slots__ = ("attempt", "event", "is_under_way", "key", "message_id", "not_before")
 
-    def __init__(self, message_id: str, event: bytes, attempt: int) -> None:
+    def __init__(self, message_id: str, key: str, event: bytes, attempt: int) -> None:
         self.message_id = message_id
+        self.key = key
         self.event = event
         self.attempt = attempt
         self.is_under_way = True
@@ -103,6 +104,8 @@ class Person:
         self.conversation_id = conversation_id
         self.conversation = -1
         """In the history; set before the first send."""
+        self._connection = -1
+        """In the history, the last that there was."""
         self.ready = asyncio.Event()
         """Set while there is a line that has resumed."""
         self._shared = shared
@@ -152,6 +155,13 @@ class Person:
             if self.ready.is_set():
                 self._offer_what_waits(self._line)
 
+    def give_up(self) -> None:
+        """What is due and could not go out will not: the history holds it, and how late it is."""
+        due, self._due = self._due, []
+        for one in due:
+            unsent = self._attempted(self._connection, one)
+            self._shared.recorder.info(unsent.attempt, "there was no line to send it on")
+
     def leave(self) -> None:
         """Drop the line, for good."""
         self._has_left = True
@@ -165,6 +175,8 @@ class Person:
 
     def take_welcome(self, event: Connected) -> GlobalInboxSeq:
         """See `line.Owner`."""
+        if self._line is not None:
+            self._connection = self._line.number
         if self._cursor is None:
             self._cursor = event.head_global_inbox_seq
         return self._cursor
@@ -259,6 +271,13 @@ class Person:
             self._offer(line, due)
 
     def _offer(self, line: Line, due: _Due) -> None:
+        unacked = self._attempted(line.number, due)
+        self._unacked[unacked.key] = unacked
+        self._shared.undelivered.add(unacked.message_id)
+        line.write(unacked.event)
+
+    def _attempted(self, connection: int, due: _Due) -> _Unacked:
+        """The message, and that it is offered now: that is in the history."""
         recorder, contents = self._shared.recorder, self._shared.contents
         self._sent += 1
         message_id = f"{self.user}.{self._sent}"
@@ -277,7 +296,7 @@ class Person:
         )
         event = MSGPACK.encode(Send(envelope))
         attempt = recorder.send(
-            line.number,
+            connection,
             self.conversation,
             contents.numbers[due.bulk],
             created_ms=created_ms,
@@ -285,9 +304,7 @@ class Person:
             key=key,
             late_ns=max(0, monotonic_ns() - due.meant_ns),
         )
-        self._unacked[key] = _Unacked(message_id, event, attempt)
-        self._shared.undelivered.add(message_id)
-        line.write(event)
+        return _Unacked(message_id, key, event, attempt)
 
     def _offer_again(self, key: str) -> None:
         unacked = self._unacked.get(key)

@@ -62,6 +62,9 @@ class Done(Struct, frozen=True, tag="done"):
     flooded: Flooded | None
     """Of a flood."""
 
+    unread: int
+    """How many inboxes could not be read once more at the end."""
+
 
 Report = Started | Progress | Stopped | Done | Refused
 

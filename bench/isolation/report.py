@@ -13,6 +13,7 @@ from bench.isolation.markup import Markup, drawing, element, table
 if TYPE_CHECKING:
     from bench.isolation.bundle import Provenance
     from bench.isolation.plots.canvas import Picture
+    from bench.isolation.results import Results
 
 # No policy lets this page load or run anything, so that none of its text ever could.
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
@@ -85,6 +86,8 @@ def _conclusion(provenance: Provenance, findings: Findings) -> Iterator[Markup]:
     yield element("h1", f"{w.headline(findings)}.", class_=mood if findings.ok else "bad")
     if sentence := w.broken(findings):
         yield element("p", element("strong", sentence))
+    if sentence := w.unread(findings):
+        yield element("p", element("strong", f"{sentence}."))
     yield element(
         "p",
         f"{findings.conversations:,} conversations, {findings.victims.conversations:,} of them"
@@ -260,7 +263,7 @@ def versions_rows(provenance: Provenance) -> Iterator[tuple[str, str]]:
     yield from sorted(versions.packages.items())
 
 
-def machine_rows(provenance: Provenance) -> Iterator[tuple[str, str]]:
+def machine_rows(provenance: Provenance | Results) -> Iterator[tuple[str, str]]:
     """The facts about the machine that do not change from one minute to the next."""
     machine = provenance.machine
     yield "processor", machine.cpu or w.UNKNOWN

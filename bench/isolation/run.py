@@ -85,11 +85,12 @@ def run(experiment: Experiment, directory: Path, *, program: Sequence[str] = PRO
 
 
 class _Measured(NamedTuple):
-    """Shares of a core."""
+    """Shares of a core, and how many inboxes could not be read at the end."""
 
     generator_cpu: float
     relay_cpu: float | None
     flooder_cpu: float | None
+    unread: int
 
 
 def _loaded(
@@ -134,13 +135,13 @@ def _generated(plan: LoadPlan, relay: OwnRelay) -> _Measured:
                     cpu.begin()
                 case Stopped():
                     cpu.end()
-                case Done(generator_cpu=generator_cpu, flooded=flooded):
+                case Done(generator_cpu=generator_cpu, flooded=flooded, unread=unread):
                     lasted = plan.experiment.phases["fault"]
                     seconds = lasted.ended_s - lasted.began_s
                     flooder_cpu = (
                         None if flooded is None else round(flooded.cpu_seconds / seconds, 3)
                     )
-                    return _Measured(generator_cpu, cpu.share, flooder_cpu)
+                    return _Measured(generator_cpu, cpu.share, flooder_cpu, unread)
                 case Refused(reason=reason):
                     raise RunError(reason)
     raise RunError(ENDED_EARLY)

@@ -48,6 +48,8 @@ def _latencies(findings: Findings) -> Table:
 
 def _remarks(findings: Findings) -> Iterator[str]:
     yield f"Conclusion: {findings.conclusion} ({findings.bystanders.samples:,} samples)."
+    if findings.unread:
+        yield f"{w.unread(findings)}."
     yield from _of_victims(findings)
     restart = findings.time_to_restart
     took = "" if restart.p50_ms is None else f", half of them within {w.latency(restart.p50_ms)}"

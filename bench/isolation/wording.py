@@ -42,6 +42,16 @@ def broken(findings: Findings) -> str:
     return f"The checker saw broken: {', '.join(names)}." if names else ""
 
 
+def unread(findings: Findings) -> str:
+    """How many inboxes could not be read at the end, without a full stop; empty where all could."""
+    count = findings.unread
+    return (
+        f"{count:,} inboxes could not be read at the end; nothing is known of what they hold"
+        if count
+        else ""
+    )
+
+
 def latency(milliseconds: float | None) -> str:
     """A latency to three figures; an infinite one, null in JSON, has never ended."""
     if milliseconds is None or math.isinf(milliseconds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,13 @@ import msgspec
 import pytest
 
 from bench.isolation.experiment import Experiment
-from bench.isolation.failpoints import FailpointError, Failpoints, for_conversations
-from bench.isolation.faults import IN_A_LABORATORY, LOOP_HELD_SHARE, orders_of
+from bench.isolation.failpoints import (
+    FailpointError,
+    Failpoints,
+    NoRelayError,
+    for_conversations,
+)
+from bench.isolation.faults import IN_A_LABORATORY, LOOP_HELD_SHARE, Ordered, orders_of
 from bench.isolation.findings import FaultName
 from bench.isolation.plan import LoadPlan
 from bench.relay_of_its_own import Admin
@@ -106,8 +112,17 @@ def test_an_admin_listener_that_is_not_there_is_an_error() -> None:
     with listening(Peer()) as admin:
         pass
 
-    with pytest.raises(FailpointError, match="ConnectionRefusedError"):
+    with pytest.raises(NoRelayError, match="ConnectionRefusedError"):
         Failpoints(admin).clear()
+
+
+def test_a_fault_that_has_ended_the_relay_is_over() -> None:
+    with listening(Peer()) as admin:
+        pass
+    experiment = Experiment("crash-loop", 2, 1, 60.0, 100.0, seed=3, quick=False)
+    plan = LoadPlan(experiment, 100.0, "", (), (), admin, 1.0, "", "")
+
+    asyncio.run(Ordered(plan, []).end())
 
 
 @pytest.mark.parametrize("fault", sorted(IN_A_LABORATORY))

@@ -193,6 +193,26 @@ def test_it_is_not_isolated_where_the_checker_says_so(tmp_path: Path) -> None:
     assert conclude(EXPERIMENT, bystanders(20_000), report) == "not isolated"
 
 
+def test_a_relay_whose_inboxes_cannot_be_read_at_the_end_has_isolated_nothing(
+    tmp_path: Path,
+) -> None:
+    paper = bystanders_acked_after(tmp_path / "history", 0.002, 0.002)
+    paper.send(1, 19.5, delivered_after_s=0.01)
+    story = load(paper.write())
+    report = structs.replace(
+        judge(story),
+        verdicts=tuple(structs.replace(one, verdict="ok") for one in judge(story).verdicts),
+    )
+    timeline, costs = timeline_of_story(story, []), COSTS._replace(unread=4)
+    found = findings_of(EXPERIMENT, story, timeline, report, costs)
+    quick = structs.replace(EXPERIMENT, quick=True)
+    tried = findings_of(quick, story, timeline, report, costs)
+
+    assert findings_of(quick, story, timeline, report, COSTS).ok
+    assert (found.conclusion, found.ok, found.unread) == ("not isolated", False, 4)
+    assert (tried.conclusion, tried.ok, tried.unread) == ("quick run, no result", False, 4)
+
+
 @pytest.mark.parametrize("invariant", ["none", "I3"])
 def test_an_isolated_fault_is_not_good_where_another_promise_was_broken(
     tmp_path: Path, invariant: str

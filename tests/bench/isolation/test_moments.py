@@ -57,6 +57,24 @@ def test_a_restart_took_from_the_failure_of_the_same_actor(tmp_path: Path) -> No
     assert took == [50.0, 200.0]
 
 
+def test_a_relay_that_ended_unasked_has_stopped_when_it_wrote_its_last_line(tmp_path: Path) -> None:
+    fell = log_of(
+        tmp_path / "fell",
+        line(-3.0, "relay.ready", host="127.0.0.1", port=1),
+        line(2.0, "connection.closed", connection="c", user="u", code=1011, records=1),
+        "ksmp-relay failed, by a fault of its own",
+    )
+    asked = log_of(
+        tmp_path / "asked",
+        line(-3.0, "relay.ready", host="127.0.0.1", port=1),
+        line(2.0, "relay.draining", connections=0, seconds=10.0),
+        line(2.1, "relay.stopped", code=0),
+    )
+
+    assert moments_of(fell, BEGAN_WALL_MS) == [Moment(2.0, "stopped")]
+    assert moments_of(asked, BEGAN_WALL_MS) == []
+
+
 def test_what_was_before_the_baseline_or_befell_no_victim_is_passed_over(tmp_path: Path) -> None:
     log = log_of(
         tmp_path / "log",

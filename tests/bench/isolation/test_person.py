@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import signal
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from time import monotonic_ns
 
 import pytest
 
+from bench.checker.check import judge
 from bench.checker.loading import load
 from bench.checker.story import Story
 from bench.history import Recorder
@@ -162,6 +164,29 @@ def test_a_relay_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
         with pytest.raises(LoadError, match="cannot connect"):
             told(relay, tmp_path / "history", act)
+
+
+def test_what_could_not_go_out_before_the_end_is_in_the_history_and_never_acked(
+    tmp_path: Path,
+) -> None:
+    with RelayProcess(tmp_path) as relay:
+
+        async def act(ann: Person, _bob: Person) -> None:
+            relay.kill()
+            for _ in range(int(SECONDS * 100)):
+                if not ann.ready.is_set():
+                    break
+                await asyncio.sleep(0.01)
+            meant_ns = monotonic_ns()
+            ann.send(meant_ns)
+            await asyncio.sleep(HELD_UP_MS / 1_000)
+            ann.give_up()
+
+        story = told(relay, tmp_path / "history", act)
+
+    assert acks_ms(story) == [math.inf]
+    assert story.attempts.late[0] >= HELD_UP_MS * 1_000_000
+    assert judge(story).whole
 
 
 def test_a_line_that_is_lost_while_it_opens_is_an_error_and_not_waited_for(
