@@ -55,17 +55,17 @@ def findings_of(fault: str, out: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_flood_is_refused_and_cut_off_and_no_promise_is_broken(tmp_path: Path) -> None:
+def test_a_flood_breaks_no_promise_and_its_findings_are_what_programs_rely_on(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "out"
     found = findings_of("flood", out)
-    moments = [one["what"] for one in json.loads((out / "moments.json").read_bytes())]
 
     assert found["victims"]["conversations"] == 2
     assert found["victims"]["sends"] > 0
     assert found["bystanders"]["conversations"] == 8
     assert found["bystanders"]["samples"] > 50
     assert found["flooder_cpu"] > 0
-    assert "cut off" in moments
     # What programs rely on:
     assert list(found) == list(Findings.__struct_fields__)
     assert {"bystanders", "victims", "restarts", "quarantines", "checker", "ok"} <= set(found)
