@@ -24,7 +24,6 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from bench.ending import unwound_when_told_to_end
 from bench.isolation import wording as w
 from bench.isolation.command import CONVERSATIONS, RESULT_SECONDS, VICTIM_OF
 from bench.isolation.experiment import Experiment
@@ -200,5 +199,4 @@ def _say(words: str) -> None:
 
 
 if __name__ == "__main__":
-    with unwound_when_told_to_end():
-        sys.exit(main())
+    sys.exit(main())

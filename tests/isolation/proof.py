@@ -21,7 +21,6 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from bench.ending import unwound_when_told_to_end
 from bench.isolation import wording as w
 from bench.isolation.campaign import PAGE, PICTURES
 from bench.isolation.command import RESULT_SECONDS
@@ -232,5 +231,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with unwound_when_told_to_end():
-        sys.exit(main())
+    sys.exit(main())

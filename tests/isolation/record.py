@@ -21,7 +21,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from bench.checker.check import Report, check
-from bench.ending import unwound_when_told_to_end
 from bench.isolation.campaign import FAULTS
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import FaultName
@@ -152,5 +151,4 @@ def _say(words: str) -> None:
 
 
 if __name__ == "__main__":
-    with unwound_when_told_to_end():
-        sys.exit(main())
+    sys.exit(main())
