@@ -67,7 +67,8 @@ def text_files() -> list[Path]:
     folders = [ROOT / name for name in (*PACKAGES, "bench", "tests", "docs", ".ci")]
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
     files += [file for file in ROOT.iterdir() if file.is_file() and file.name != ".coverage"]
-    return sorted(file for file in files if file.suffix not in (".bin", ".pyc", ".png", ".svg"))
+    no_text = (".bin", ".pyc", ".png", ".svg", ".xz")
+    return sorted(file for file in files if file.suffix not in no_text)
 
 
 def uses(source: str) -> Iterator[tuple[int, str]]:

@@ -30,7 +30,7 @@ def judged(recording: Recording, directory: Path) -> tuple[Report, int]:
     return check(history), len(packed)
 
 
-@pytest.mark.parametrize("recording", recordings(), ids=lambda one: one.name)
+@pytest.mark.parametrize("recording", tuple(recordings()), ids=lambda one: one.name)
 def test_each_promise_of_a_recorded_experiment_is_judged_as_it_was_then(
     recording: Recording, tmp_path: Path
 ) -> None:
@@ -39,7 +39,7 @@ def test_each_promise_of_a_recorded_experiment_is_judged_as_it_was_then(
     assert words_of(report) == read_words()[recording.name]
 
 
-@pytest.mark.parametrize("recording", recordings(), ids=lambda one: one.name)
+@pytest.mark.parametrize("recording", tuple(recordings()), ids=lambda one: one.name)
 def test_a_whole_relay_keeps_every_promise_and_a_broken_one_is_caught_by_isolation(
     recording: Recording, tmp_path: Path
 ) -> None:
