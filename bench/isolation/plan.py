@@ -41,8 +41,12 @@ class LoadPlan(Struct, frozen=True):
 
     @property
     def warm_up_seconds(self) -> float:
-        """How long the load runs before the baseline begins."""
-        return min(2.0, self.experiment.seconds / 10)
+        """How long the load runs before the baseline begins.
+
+        A new store is quick: its tables are small, and a commit changes few pages. A baseline of
+        that would be of another relay than what follows.
+        """
+        return min(15.0, self.experiment.seconds / 4)
 
 
 class Flooded(Struct, frozen=True):
