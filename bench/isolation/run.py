@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from actors.mailbox import BATCH_BYTES
 from bench.checker.check import judge
 from bench.checker.loading import load
 from bench.checker.reading import HistoryError
@@ -168,15 +169,14 @@ def _flooding_tokens(experiment: Experiment, users: Sequence[str], data: Path) -
 
 
 def _narrow_limits(experiment: Experiment) -> dict[str, str]:
-    """Room for the victims' full mailboxes and as much again as the bystanders need, not more.
+    """Room for what the victims have in hand and in their mailboxes, and for the bystanders.
 
-    So the bound of one mailbox is all that keeps a conversation from taking everybody's room. By
-    default the proportions are the same, and all sixteen times as large.
+    So the bound of one mailbox is all that keeps a conversation from taking everybody's room.
     """
     return {
         "KSMP_LIMITS__MAILBOX_BYTES": str(NARROW_MAILBOX_BYTES),
         "KSMP_LIMITS__SENDS_UNDER_WAY_BYTES": str(
-            experiment.victims * NARROW_MAILBOX_BYTES + ROOM_FOR_BYSTANDERS_BYTES
+            experiment.victims * (BATCH_BYTES + NARROW_MAILBOX_BYTES) + ROOM_FOR_BYSTANDERS_BYTES
         ),
     }
 

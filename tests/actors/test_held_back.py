@@ -23,7 +23,7 @@ IMPOSSIBLE = Resume(GlobalInboxSeq(10))  # ahead of the head: refused on the spo
 REFUSED_PER_SECOND = FLOODS_AT_ONCE * FLOOD_FACTOR * PER_SECOND
 
 
-async def test_a_pace_tells_each_when_all_before_it_is_paid_for() -> None:
+async def test_a_pace_tells_each_when_all_before_it_is_paid_for() -> None:  # noqa: ASYNC124
     pace = Pace(10.0)
 
     assert [pace.charge(5.0) for _ in range(3)] == pytest.approx([0.1, 0.2, 0.3])
