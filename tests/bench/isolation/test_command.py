@@ -150,7 +150,9 @@ def test_a_directory_in_which_there_is_something_is_refused_and_left_alone(tmp_p
 def under_way(out: Path, seconds: int = 60) -> subprocess.Popen[str]:
     process = isolation("--fault", "flood", *SMALL, "--seconds", str(seconds), "--out", str(out))
     deadline = time.monotonic() + 60
-    while not (out / "history").exists():
+    while not any(
+        b"bench.isolation.load" in _words_of(one) for one in _alive_in_session(process.pid)
+    ):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
@@ -235,7 +237,10 @@ def assert_no_process_of(ended: subprocess.Popen[str]) -> None:
 
 
 def _words_of(process: int) -> list[bytes]:
-    return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:  # it has ended meanwhile
+        return []
 
 
 def _alive_in_session(session: int) -> list[int]:
