@@ -13,7 +13,6 @@ import sys
 from statistics import median
 from typing import Annotated, Final, Literal
 
-import msgspec
 from cyclopts import App, Parameter, validators
 from msgspec import Struct
 from rich.console import Console
@@ -24,6 +23,7 @@ from bench.ordering import GENERATOR, Shape, load_own_relay
 from bench.plan import Plan
 from bench.relay_of_its_own import StartError
 from bench.run import GENERATOR_BOUND, Run, RunError, run_generator
+from bench.telling import print_json
 
 NATS_GENERATOR: Final = "bench.nats"
 SHAPES: Final = ((16, 16), (1_000, 1))
@@ -141,7 +141,7 @@ def beside_nats(
         Console(stderr=True).print(f"There is no comparison: {error}.", soft_wrap=True)
         return 1
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+        print_json(report)
     else:
         _print(report)
     return 1 if any(one.undelivered for one in report.comparisons) else 0

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter, validators
 
 from bench.checker.check import check as check_history
 from bench.checker.printing import print_report
 from bench.checker.reading import HistoryError
 from bench.run import judging_bar
+from bench.telling import print_json
 from relay.exits import CommandError, ExitCode
 
 
@@ -43,7 +42,7 @@ def check(
             "Nothing was judged. Record it again; docs/history.md has the format.",
         ) from None
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+        print_json(report)
     else:
         print_report(report)
     return ExitCode.OK if report.ok else ExitCode.FAILED

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 from cyclopts import App, Parameter, validators
-from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
@@ -19,8 +15,9 @@ from bench.checker.printing import excerpt_lines
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.isolation.command import isolation
 from bench.ordering import OrderingReport, Shape, measure_own_relay, measure_relay_at
-from bench.relay_of_its_own import LIFTED, StartError
-from bench.run import GENERATOR_BOUND, RunError
+from bench.relay_of_its_own import LIFTED
+from bench.run import GENERATOR_BOUND
+from bench.telling import measuring, print_json
 from relay.exits import CommandError, ExitCode
 
 _POSITIVE: Final = validators.Number(gte=1)
@@ -73,14 +70,14 @@ def ordering(
     """
     _require_both_or_neither(url, tokens)
     shape = Shape(pairs, in_flight, size, seconds, warm_up)
-    with _told_to_people():
+    with measuring():
         if url is None or tokens is None:
             _say_what_is_lifted()
             report = measure_own_relay(shape, history)
         else:
             report = measure_relay_at(url, tokens, shape, history)
     if json:
-        _print_json(report)
+        print_json(report)
     else:
         _print_table(report)
     return ExitCode.OK if report.is_good else ExitCode.FAILED
@@ -108,11 +105,11 @@ def idle(
     json
         Print JSON on standard output instead of lines.
     """
-    with _told_to_people():
+    with measuring():
         _say_what_is_lifted()
         report = measure_idle(connections, seconds)
     if json:
-        _print_json(report)
+        print_json(report)
     else:
         _print_idle(report)
     return ExitCode.OK if report.is_good else ExitCode.FAILED
@@ -126,21 +123,6 @@ def _require_both_or_neither(url: str | None, tokens: Path | None) -> None:
             "--url and --tokens belong together",
             "Give both, or neither to measure a relay started for it.",
         )
-
-
-@contextmanager
-def _told_to_people() -> Iterator[None]:
-    """What keeps a measurement from being made, as the end of the command."""
-    try:
-        yield
-    except (StartError, RunError) as error:
-        raise CommandError(
-            ExitCode.FAILED, "There is no measurement", str(error), "Nothing was judged."
-        ) from None
-
-
-def _print_json(report: Struct) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
 
 
 def _print_idle(report: IdleReport) -> None:

@@ -114,7 +114,6 @@ class RecordingWitness:
             content,
             created_ms=created_ms,
             message_id=message_id,
-            key=message_id,
         )
 
     def acked(self, attempt: int, ack: SendAck, raw: bytes) -> None:

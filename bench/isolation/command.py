@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Final
 
-import msgspec
 from cyclopts import Parameter, validators
 
 from bench.isolation.experiment import DEFAULT_SIZE, DEFAULT_SLOWER_MS, LIMITS, Experiment
 from bench.isolation.findings import FaultName, Findings
-from bench.relay_of_its_own import StartError
-from bench.run import RunError
+from bench.telling import measuring, print_json
 from relay.exits import CommandError, ExitCode
 
 RESULT_SECONDS: Final = 60.0
@@ -104,7 +101,7 @@ def isolation(
     _require_room(out)
     findings = _run(experiment, out)
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(findings) + b"\n")
+        print_json(findings)
     else:
         from bench.isolation.table import print_findings
 
@@ -116,11 +113,8 @@ def _run(experiment: Experiment, out: Path) -> Findings:
     from bench.isolation.run import run
 
     try:
-        return run(experiment, out)
-    except (StartError, RunError) as error:
-        raise CommandError(
-            ExitCode.FAILED, "There is no measurement", str(error), "Nothing was judged."
-        ) from None
+        with measuring():
+            return run(experiment, out)
     except OSError as error:
         raise CommandError(
             ExitCode.CANNOT_CREATE,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import msgspec
 from cyclopts import Parameter, validators
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,8 +26,7 @@ from bench.isolation.bundle import (
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Findings
 from bench.isolation.timeline import Timeline
-from bench.relay_of_its_own import StartError
-from bench.run import RunError
+from bench.telling import measuring, print_json
 from relay.exits import CommandError, ExitCode
 
 Run = Callable[[Experiment, Path], Findings]
@@ -97,7 +94,7 @@ def rerun(
     with _told_to_people():
         comparison = repeat(directory, out or fresh_directory(directory), run)
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(comparison) + b"\n")
+        print_json(comparison)
     else:
         print_comparison(comparison)
     return ExitCode.OK if comparison.ok else ExitCode.FAILED
@@ -240,11 +237,8 @@ def print_comparison(comparison: Comparison) -> None:
 def _told_to_people() -> Iterator[None]:
     """Why there is nothing to compare or to draw, as the end of the command."""
     try:
-        yield
-    except (StartError, RunError) as error:
-        raise CommandError(
-            ExitCode.FAILED, "There is no measurement", str(error), "Nothing was judged."
-        ) from None
+        with measuring():
+            yield
     except HistoryError as error:
         raise CommandError(
             ExitCode.FAILED,
