@@ -24,7 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark async tests for Trio, unless they ask for anyio and with it for both event loops.
 
-    pytest-trio's own `trio_mode` would take those as well, and break them.
+    pytest-trio's own `trio_mode` would take those as well, and break them. Files with slow tests
+    come first, so that in the end no process waits long for the other.
     """
     for item in items:
         if not isinstance(item, pytest.Function) or item.get_closest_marker("anyio"):
@@ -33,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function = getattr(function, "inner_test", function)
         if inspect.iscoroutinefunction(function):
             item.add_marker(pytest.mark.trio)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_terminal_summary(

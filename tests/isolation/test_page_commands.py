@@ -27,6 +27,8 @@ PACKAGES: Final = ("ksmp", "storage", "actors", "relay", "bench")
 SECONDS: Final = 300.0
 """A generous limit on each command."""
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # all of them take a hundred seconds
+
 LONG: Final = "var/second"
 """What takes a minute to make. While it is made, what does not need it is typed elsewhere."""
 
