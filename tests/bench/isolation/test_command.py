@@ -165,7 +165,7 @@ def test_an_interrupt_leaves_no_process_and_nothing_that_looks_like_a_result(
     out = tmp_path / "out"
     process = under_way(out)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, complained = process.communicate(timeout=60)
+    complained = last_words_of(process)
 
     assert process.returncode == 130
     assert "Traceback" not in complained
@@ -182,7 +182,7 @@ def test_who_is_told_to_end_ends_the_relay_that_it_has_started(
     monkeypatch.setenv("TMPDIR", str(temporary))
     process = under_way(tmp_path / "out")
     process.send_signal(number)  # it alone is told, as by `timeout`
-    _, complained = process.communicate(timeout=60)
+    complained = last_words_of(process)
 
     assert (process.returncode, complained) == (128 + number, "")
     assert list((tmp_path / "out").iterdir()) == list(temporary.iterdir()) == []
@@ -193,7 +193,7 @@ def test_a_relay_that_dies_under_way_is_named_as_the_reason(tmp_path: Path) -> N
     process = under_way(tmp_path / "out", seconds=3)
     (relay,) = [one for one in _alive_in_session(process.pid) if b"serve" in _words_of(one)]
     os.kill(relay, signal.SIGKILL)
-    _, complained = process.communicate(timeout=120)
+    complained = last_words_of(process)
 
     assert process.returncode == ExitCode.FAILED
     assert "the relay ended by signal 9; its last words: " in complained
@@ -227,6 +227,18 @@ def test_a_directory_that_cannot_be_written_to_is_found_out_before_the_experimen
 
     assert code == ExitCode.USAGE
     assert "Read-only file system" in capfd.readouterr().err
+
+
+def last_words_of(ending: subprocess.Popen[str]) -> str:
+    """What it still says on standard error; whoever does not end is named, and ended."""
+    try:
+        return ending.communicate(timeout=60)[1]
+    except subprocess.TimeoutExpired:
+        alive = {one: _words_of(one)[1:4] for one in _alive_in_session(ending.pid)}
+        for one in alive:
+            os.kill(one, signal.SIGKILL)
+        _, complained = ending.communicate()
+        pytest.fail(f"these did not end: {alive}\n{complained}")
 
 
 def assert_no_process_of(ended: subprocess.Popen[str]) -> None:
