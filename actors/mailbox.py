@@ -17,7 +17,8 @@ from actors.letters import Letter
 BATCH_LETTERS = 64
 """Of one conversation at a time: however many one has, the others have their turn in between."""
 
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 1 << 17
+"""However large they are: others wait for a transaction as long as all that is in it takes."""
 
 
 class Mailbox:
