@@ -63,7 +63,7 @@ bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
 	@$(BIN)/python -m bench.beside_nats
 
 isolation: $(VENV)/.installed ## Let every fault strike 5 of 200 conversations; ten minutes; into OUT=var/isolation
-	@$(BIN)/python -m bench.isolation.campaign --out $(or $(OUT),var/isolation)
+	@$(BIN)/python -m bench.isolation.campaign --in-memory --out $(or $(OUT),var/isolation)
 
 isolation-proof: $(VENV)/.installed ## Break isolation on purpose, and see that it is noticed; into OUT=var/isolation-proof
 	@$(BIN)/python -m tests.isolation.proof --out $(or $(OUT),var/isolation-proof)

@@ -38,7 +38,7 @@ from storage.failpoints import failpoint
 from storage.fault_orders import Place
 
 TOLERATED_STRIKES: Final = 3
-FREE_REFUSALS: Final = 100
+FREE_REFUSALS: Final = 20
 """Of one user, at once, before it counts as going on: whoever errs now and then never waits."""
 
 STRIKE_SECONDS: Final = 10.0

@@ -69,18 +69,20 @@ def relay_of_its_own(
     flags: Sequence[str] = (),
     log: Path | None = None,
     program: Sequence[str] = PROGRAM,
+    stores: Path | None = None,
 ) -> Iterator[OwnRelay]:
     """A relay that runs until the block ends; then its store is removed.
 
     `settings` are environment variables, and win over what is `LIFTED`; `flags` are more words for
     `serve`, and `program` what is run, if not the relay as it is shipped. What it logs goes to the
-    file `log`, as JSON lines, and is kept.
+    file `log`, as JSON lines, and is kept. Its own directory is made in `stores`, if not among
+    temporary files.
 
     Raises:
         StartError: it does not start.
         RunError: the block has raised it; where the relay has ended meanwhile, that is the reason.
     """
-    temporary = tempfile.TemporaryDirectory(prefix="ksmp-bench-")
+    temporary = tempfile.TemporaryDirectory(prefix="ksmp-bench-", dir=stores)
     with unwound_when_told_to_end(), temporary as name:
         directory = Path(name)
         log = directory / "log" if log is None else log

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Final, get_args
 
 from msgspec.structs import replace
@@ -29,7 +28,9 @@ from bench.isolation.command import CONVERSATIONS, RESULT_SECONDS, VICTIM_OF
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import FaultName, Findings
 from bench.isolation.page import write_part
+from bench.isolation.places import stores_of
 from bench.isolation.results import (
+    ON_DISK,
     RESULTS,
     Outcome,
     Results,
@@ -38,7 +39,7 @@ from bench.isolation.results import (
     read_results,
     write_results,
 )
-from bench.isolation.results_page import results_page
+from bench.isolation.results_page import page_on_disk, results_page
 from bench.isolation.surroundings import machine, versions
 from bench.relay_of_its_own import StartError
 from bench.run import RunError
@@ -47,6 +48,7 @@ FAULTS: Final[tuple[FaultName, ...]] = get_args(FaultName)
 PAGE: Final = "isolation.md"
 PICTURES: Final = "isolation"
 PART: Final = "results"
+PART_ON_DISK: Final = "results on a disk"
 
 Run = Callable[[Experiment, Path], Findings]
 """Does an experiment and leaves its bundle in the directory."""
@@ -64,7 +66,11 @@ def main() -> int:
         if out.exists() and any(out.iterdir()):
             _say(f"{out} is not empty: name a new directory with --out.")
             return 2
-        results = campaign(_experiments(arguments), out, run)
+        try:
+            results = campaign(_experiments(arguments), out, run)
+        except RunError as error:
+            _say(f"There is no measurement: {error}.")
+            return 1
     print_results(results, out)
     if arguments.docs is not None:
         publish(results, out, arguments.docs)
@@ -77,10 +83,11 @@ def campaign(experiments: Sequence[Experiment], out: Path, run: Run) -> Results:
     The results so far are in the directory after each.
 
     Raises:
+        RunError: there is no room in memory for the stores that are to be there.
         OSError: the directory cannot be written to.
     """
     out.mkdir(parents=True, exist_ok=True)
-    ran_on = machine(Path(gettempdir()))  # before anything else goes on
+    ran_on = machine(stores_of(experiments[0]))  # before anything else goes on
     results = Results(_now(), versions(), ran_on, ())
     for number, experiment in enumerate(experiments, 1):
         _say(f"{experiment.fault}: {number} of {len(experiments)}")
@@ -93,12 +100,18 @@ def campaign(experiments: Sequence[Experiment], out: Path, run: Run) -> Results:
 def publish(results: Results, out: Path, docs: Path) -> None:
     """Put the results of a campaign in the place of those in the documentation.
 
+    Those with the stores in memory are shown whole, those on a disk in one table.
+
     Raises:
         PageError: the page has no place for them.
         OSError: something cannot be read or written.
     """
     pictures = docs / PICTURES
     pictures.mkdir(exist_ok=True)
+    if not results.in_memory:
+        write_results(pictures, results, ON_DISK)
+        write_part(docs / PAGE, PART_ON_DISK, page_on_disk(results))
+        return
     for fault in FAULTS:
         for old in pictures.glob(f"{fault}.*"):
             old.unlink()
@@ -116,7 +129,7 @@ def command_of(experiment: Experiment) -> str:
     if experiment.rate_per_s is not None:
         words += ["--rate", f"{experiment.rate_per_s:g}"]
     words += ["--seed", str(experiment.seed)]
-    words += ["--quick"] * experiment.quick
+    words += ["--in-memory"] * experiment.in_memory + ["--quick"] * experiment.quick
     return shlex.join([*words, "--out", f"var/{experiment.fault}"])
 
 
@@ -166,6 +179,7 @@ def _experiments(arguments: argparse.Namespace) -> list[Experiment]:
             rate_per_s=arguments.rate,
             seed=secrets.randbelow(2**32) if arguments.seed is None else arguments.seed,
             quick=arguments.seconds < RESULT_SECONDS,
+            in_memory=arguments.in_memory,
         )
         for fault in arguments.faults
     ]
@@ -178,6 +192,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--conversations", type=int, default=CONVERSATIONS)
     parser.add_argument("--rate", type=float, help="not given: half of what the relay can do")
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--in-memory", action="store_true", help="keep the relays' stores there")
     parser.add_argument("--faults", type=_faults, default=FAULTS, help="with commas between them")
     parser.add_argument("--docs", type=Path)
     return parser.parse_args()

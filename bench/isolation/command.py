@@ -39,6 +39,7 @@ def isolation(
     seed: Annotated[int | None, _within("seed")] = None,
     size: Annotated[int, _within("size")] = DEFAULT_SIZE,
     slower_ms: Annotated[int, _within("slower_ms")] = DEFAULT_SLOWER_MS,
+    in_memory: bool = False,
     quick: bool = False,
     json: bool = False,
 ) -> int:
@@ -80,6 +81,8 @@ def isolation(
         Bytes of ciphertext in each message.
     slower_ms
         How long slow-sync holds up each commit, or slow-loop the event loop.
+    in_memory
+        Keep the relay's store in memory, so that what a disk does by itself is not measured.
     quick
         Try it out, in 6 seconds or as many as --seconds says.
     json
@@ -95,6 +98,7 @@ def isolation(
         quick=quick,
         size=size,
         slower_ms=slower_ms,
+        in_memory=in_memory,
     )
     if experiment.problem is not None:
         raise _usage(experiment.problem, "Give smaller numbers; --help has the limits.")

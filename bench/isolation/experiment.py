@@ -58,6 +58,9 @@ class Experiment(Struct, frozen=True):
     slower_ms: int = DEFAULT_SLOWER_MS
     """By how much `slow-sync` and `slow-loop` hold up the relay, each time."""
 
+    in_memory: bool = False
+    """The relay's store is in memory: what a disk does by itself is then not measured."""
+
     @property
     def phases(self) -> Mapping[Phase, Span]:
         """When each phase begins and ends, in seconds since the baseline began."""

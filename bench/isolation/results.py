@@ -14,6 +14,7 @@ from bench.isolation.findings import FaultName, Findings
 from bench.isolation.surroundings import Machine, Versions
 
 RESULTS: Final = "results.json"
+ON_DISK: Final = "on-disk.json"
 
 
 class Outcome(Struct, frozen=True):
@@ -44,6 +45,11 @@ class Results(Struct, frozen=True):
     versions: Versions
     machine: Machine
     outcomes: tuple[Outcome, ...]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the relays had their stores there."""
+        return all(one.experiment.in_memory for one in self.outcomes)
 
     @property
     def ok(self) -> bool:
@@ -78,21 +84,21 @@ def plots_of(results: Results, directory: Path) -> Iterator[tuple[Path, str]]:
             yield (directory / one.fault / "latency").with_suffix(Path(one.plot).suffix), one.plot
 
 
-def read_results(directory: Path) -> Results:
+def read_results(directory: Path, name: str = RESULTS) -> Results:
     """The results in a directory.
 
     Raises:
         OSError: there are none.
         msgspec.MsgspecError: they are of another form.
     """
-    return msgspec.json.decode((directory / RESULTS).read_bytes(), type=Results)
+    return msgspec.json.decode((directory / name).read_bytes(), type=Results)
 
 
-def write_results(directory: Path, results: Results) -> None:
+def write_results(directory: Path, results: Results, name: str = RESULTS) -> None:
     """Leave them in a directory, for people to read as well.
 
     Raises:
         OSError: it cannot be written to.
     """
     text = msgspec.json.format(msgspec.json.encode(results), indent=1)
-    (directory / RESULTS).write_bytes(text + b"\n")
+    (directory / name).write_bytes(text + b"\n")

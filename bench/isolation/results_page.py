@@ -1,4 +1,4 @@
-"""The results of a campaign as Markdown: two tables, a picture for each fault, the commands."""
+"""The results of a campaign as Markdown: tables, a picture for each fault, the commands."""
 
 from __future__ import annotations
 
@@ -7,30 +7,47 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.isolation import wording as w
 from bench.isolation.findings import Findings
 from bench.isolation.report import machine_rows
-from bench.isolation.results import Outcome, Results
+from bench.isolation.results import ON_DISK, RESULTS, Outcome, Results
 
 
 def results_page(results: Results, pictures: str = "isolation") -> str:
     """The text; `pictures` is the directory of the pictures as the page sees it."""
     found = [one.findings for one in results.outcomes if one.findings is not None]
     paragraphs = [
-        _surroundings(results),
-        "What bystanders noticed; allowed is what I17 allows:",
-        _table(_BYSTANDERS, map(_of_bystanders, found)),
+        _surroundings(results, RESULTS),
+        *_noticed(found),
         "What the fault did to its victims, and what the relay did about it:",
         _table(_VICTIMS, map(_of_victims, found)),
         "What is shared, and what it costs the others:",
         _table(_SHARED, _shared(results.outcomes)),
-        *(
-            f"`{one.fault}`: no measurement: {one.failure}."
-            for one in results.outcomes
-            if one.failure
-        ),
+        *_failures(results),
         *_pictures(results.outcomes, pictures),
-        "The commands, each of which does one of them again:",
-        "\n".join(("```text", *(one.command for one in results.outcomes), "```")),
+        *_commands(results),
     ]
     return "\n\n".join(paragraphs)
+
+
+def page_on_disk(results: Results) -> str:
+    """What bystanders noticed where the disk took part."""
+    found = [one.findings for one in results.outcomes if one.findings is not None]
+    paragraphs = _surroundings(results, ON_DISK), *_noticed(found), *_failures(results)
+    return "\n\n".join((*paragraphs, *_commands(results)))
+
+
+def _noticed(found: Iterable[Findings]) -> tuple[str, str]:
+    table = _table(_BYSTANDERS, map(_of_bystanders, found))
+    return "What bystanders noticed; allowed is what I17 allows:", table
+
+
+def _failures(results: Results) -> Iterator[str]:
+    for one in results.outcomes:
+        if one.failure:
+            yield f"`{one.fault}`: no measurement: {one.failure}."
+
+
+def _commands(results: Results) -> tuple[str, str]:
+    commands = "\n".join(("```text", *(one.command for one in results.outcomes), "```"))
+    return "The commands, each of which does one of them again:", commands
 
 
 _BYSTANDERS = (
@@ -97,7 +114,7 @@ def _later(before_ms: float | None, in_fault_ms: float | None) -> str:
     return w.latency(in_fault_ms - before_ms) if in_fault_ms > before_ms else "nothing"
 
 
-def _surroundings(results: Results) -> str:
+def _surroundings(results: Results, name: str) -> str:
     machine = dict(machine_rows(results))
     return (
         f"Measured at {results.written_at} on {machine['processor']}, {machine['cores']} cores,"
@@ -105,7 +122,7 @@ def _surroundings(results: Results) -> str:
         f" {machine['file system of the store']}, where a sync of 4 KiB took"
         f" {w.latency(results.machine.sync_ms)} (worst {w.latency(results.machine.worst_sync_ms)});"
         f" relay {results.versions.relay}, {results.versions.python}. The whole figures are in"
-        " [results.json](isolation/results.json)."
+        f" [{name}](isolation/{name})."
     )
 
 

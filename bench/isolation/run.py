@@ -9,12 +9,9 @@ bundle       all of it in one directory; the last file written makes it whole
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shutil import disk_usage, move
-from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import msgspec
@@ -32,6 +29,7 @@ from bench.isolation.findings import FaultName, Findings
 from bench.isolation.judging import Costs, findings_of
 from bench.isolation.measuring import baseline_began_wall_ms, timeline_of_story
 from bench.isolation.moments import moments_of
+from bench.isolation.places import recorded_aside, stores_of
 from bench.isolation.plan import Done, LoadPlan
 from bench.isolation.saturation import measure_saturation
 from bench.isolation.schedule import victims_of
@@ -41,12 +39,6 @@ from bench.relay_of_its_own import PROGRAM, OwnRelay, relay_of_its_own, tokens_o
 from bench.run import ENDED_EARLY, RunError, ServerCpu, generator, progress_bar
 
 LOAD: Final = "bench.isolation.load"
-
-IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
-"""Where Linux has a file system in memory."""
-
-ROOM_FOR_HISTORY_BYTES: Final = 2 << 30
-"""More than a history of an hour at a few hundred sends per second, or of a minute at any rate."""
 
 FLOODING_DEVICES: Final[Mapping[FaultName, int]] = {"flood": 1, "stuck-actor": 4}
 """From how many further devices each of the victims' users floods."""
@@ -73,6 +65,7 @@ def run(experiment: Experiment, directory: Path, *, program: Sequence[str] = PRO
         RunError: there is no measurement; nothing of it is left in the directory.
         OSError: the directory cannot be written to; nothing is left in it either.
     """
+    stores = stores_of(experiment)
     directory.mkdir(parents=True, exist_ok=True)
     with unwound_when_told_to_end(), _nothing_half_done(directory):
         users = [f"isolation-{number}" for number in range(2 * experiment.conversations)]
@@ -80,7 +73,7 @@ def run(experiment: Experiment, directory: Path, *, program: Sequence[str] = PRO
         if rate is None:
             saturation = measure_saturation(experiment, users, relay_version())
             rate = round(saturation / 2, 1)  # as the findings tell it, so that a rerun is the same
-        measured = _loaded(experiment, rate, users, directory, program)
+        measured = _loaded(experiment, rate, users, directory, stores, program)
         try:
             with progress_bar("isolation") as show:
                 show(Progress("judging", 0, 1))
@@ -93,7 +86,7 @@ def run(experiment: Experiment, directory: Path, *, program: Sequence[str] = PRO
         costs = Costs(rate, saturation, *measured)
         findings = findings_of(experiment, story, timeline, report, costs)
         (directory / MOMENTS).write_bytes(msgspec.json.encode(moments))
-        write_bundle(directory, experiment, findings, timeline)
+        write_bundle(directory, experiment, findings, timeline, store=stores)
     return findings
 
 
@@ -111,6 +104,7 @@ def _loaded(
     rate: float,
     users: Sequence[str],
     directory: Path,
+    stores: Path,
     program: Sequence[str],
 ) -> _Measured:
     """Run the load on a relay; its history and the relay's log are in the directory."""
@@ -121,8 +115,10 @@ def _loaded(
         settings |= _rate_limits(experiment, rate)
     if experiment.fault == "stuck-actor":
         settings |= _narrow_limits(experiment)
-    own = relay_of_its_own(users, settings, flags=flags, log=directory / LOG, program=program)
-    with _recorded_aside(directory / HISTORY) as history, own as relay:
+    own = relay_of_its_own(
+        users, settings, flags=flags, log=directory / LOG, program=program, stores=stores
+    )
+    with recorded_aside(directory / HISTORY) as history, own as relay:
         plan = LoadPlan(
             experiment=experiment,
             rate_per_s=rate,
@@ -135,23 +131,6 @@ def _loaded(
             relay=relay_version(),
         )
         return _generated(plan, relay)
-
-
-@contextmanager
-def _recorded_aside(history: Path) -> Iterator[Path]:
-    """Where to record, in memory if the system has room there; it is moved when the block ends.
-
-    On the disk of the relay's store it would be what is measured: a file system that commits its
-    journal every few seconds makes each sync of that moment wait for whatever else was written.
-    """
-    memory = IN_MEMORY if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) else None
-    if memory is None or disk_usage(memory).free < ROOM_FOR_HISTORY_BYTES:
-        yield history.absolute()
-        return
-    with TemporaryDirectory(prefix="ksmp-history-", dir=memory) as name:
-        recorded = Path(name) / HISTORY
-        yield recorded
-        move(recorded, history)
 
 
 def _generated(plan: LoadPlan, relay: OwnRelay) -> _Measured:

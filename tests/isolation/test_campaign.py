@@ -7,17 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from bench.isolation.campaign import FAULTS, PAGE, PART, campaign, command_of, publish
+from bench.isolation.campaign import (
+    FAULTS,
+    PAGE,
+    PART,
+    PART_ON_DISK,
+    campaign,
+    command_of,
+    publish,
+)
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Conclusion, FaultName
 from bench.isolation.page import PageError, marks_of, part_of, replaced
-from bench.isolation.results import SMALL_ENOUGH, plot_of, read_results
-from bench.isolation.results_page import results_page
+from bench.isolation.results import ON_DISK, SMALL_ENOUGH, plot_of, read_results
+from bench.isolation.results_page import page_on_disk, results_page
 from tests.isolation.made_up import MadeUp
 
 
-def experiment(fault: FaultName, rate: float | None = None) -> Experiment:
-    return Experiment(fault, 200, 5, 60.0, rate, seed=9, quick=False)
+def experiment(fault: FaultName, *, in_memory: bool = True) -> Experiment:
+    return Experiment(fault, 200, 5, 60.0, None, seed=9, quick=False, in_memory=in_memory)
 
 
 def page_with(*parts: str) -> str:
@@ -54,6 +62,7 @@ def test_a_command_repeats_the_experiment_with_the_rate_that_was_measured(tmp_pa
     words = shlex.split(results.outcomes[0].command)
 
     assert words[:3] == ["ksmp-relay", "bench", "isolation"]
+    words.remove("--in-memory")
     assert dict(zip(words[3::2], words[4::2], strict=True)) == {
         "--fault": "flood",
         "--conversations": "200",
@@ -64,6 +73,7 @@ def test_a_command_repeats_the_experiment_with_the_rate_that_was_measured(tmp_pa
         "--out": "var/flood",
     }
     assert "--rate" not in command_of(experiment("flood"))
+    assert "--in-memory" not in command_of(experiment("flood", in_memory=False))
 
 
 def test_published_results_replace_those_of_before_and_nothing_else(tmp_path: Path) -> None:
@@ -94,6 +104,23 @@ def test_published_results_replace_those_of_before_and_nothing_else(tmp_path: Pa
     assert "`slow-loop`: no measurement" in shown
     assert "](isolation/flood.svg)" in shown
     assert replaced(page, PART, "") == replaced(page_with(PART, "proof"), PART, "")
+
+
+def test_results_on_a_disk_have_a_table_of_their_own(tmp_path: Path) -> None:
+    docs, out = tmp_path / "docs", tmp_path / "out"
+    docs.mkdir()
+    (docs / PAGE).write_text(page_with(PART, PART_ON_DISK), encoding="utf-8")
+    told: dict[str, Conclusion] = {"flood": "not isolated"}
+    results = campaign([experiment("flood", in_memory=False)], out, MadeUp(told))
+
+    publish(results, out, docs)
+    page = (docs / PAGE).read_text(encoding="utf-8")
+
+    assert [path.name for path in (docs / "isolation").iterdir()] == [ON_DISK]
+    assert read_results(docs / "isolation", ON_DISK) == results
+    assert part_of(page, PART) == ""
+    assert part_of(page, PART_ON_DISK) == page_on_disk(results)
+    assert "| `flood` | **not isolated** |" in page_on_disk(results)
 
 
 def test_a_picture_is_the_smaller_form_that_is_small_enough(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from msgspec import Struct
 from bench.checker.check import Report
 from bench.checker.order import Order
 from bench.checker.verdict import Verdict
-from bench.isolation.campaign import FAULTS, PART
+from bench.isolation.campaign import FAULTS, PART, PART_ON_DISK
 from bench.isolation.experiment import SHARES
 from bench.isolation.findings import Bystanders, Conclusion, Findings, Restarts, Victims
 from bench.isolation.judging import ENOUGH
 from bench.isolation.page import part_of
-from bench.isolation.results import RESULTS, SMALL_ENOUGH, read_results
-from bench.isolation.results_page import results_page
+from bench.isolation.results import ON_DISK, RESULTS, SMALL_ENOUGH, read_results
+from bench.isolation.results_page import page_on_disk, results_page
 from tests.isolation import proof
 from tests.isolation.broken_relay import BREAKS
 from tests.wire.relay_process import REPOSITORY
@@ -71,7 +71,12 @@ def test_the_page_has_every_fault_every_conclusion_every_phase_and_every_break()
 
 
 def test_the_results_on_the_page_are_those_that_were_measured() -> None:
-    assert part_of(PAGE, PART) == results_page(read_results(PICTURES))
+    in_memory, on_disk = read_results(PICTURES), read_results(PICTURES, ON_DISK)
+
+    assert part_of(PAGE, PART) == results_page(in_memory)
+    assert part_of(PAGE, PART_ON_DISK) == page_on_disk(on_disk)
+    assert in_memory.in_memory
+    assert not on_disk.in_memory
 
 
 def test_the_proof_on_the_page_is_the_one_that_was_recorded() -> None:
@@ -82,16 +87,16 @@ def test_the_proof_on_the_page_is_the_one_that_was_recorded() -> None:
 
 
 def test_every_fault_has_its_results_and_a_picture_that_is_small_enough() -> None:
-    outcomes = read_results(PICTURES).outcomes
+    on_disk, outcomes = (read_results(PICTURES, name).outcomes for name in (ON_DISK, RESULTS))
     pictures = {path for path in PICTURES.iterdir() if path.suffix != ".json"}
 
-    assert [one.fault for one in outcomes] == list(FAULTS)
-    assert {one.experiment.conversations for one in outcomes} == {200}
+    assert [one.fault for one in outcomes] == [one.fault for one in on_disk] == list(FAULTS)
+    assert {one.experiment.conversations for one in (*outcomes, *on_disk)} == {200}
     assert {PICTURES / str(one.plot) for one in outcomes} == pictures
     most = {size.suffix: size.most_bytes for size in SMALL_ENOUGH}
     for path in pictures:
         assert path.stat().st_size <= most[path.suffix], path.name
-    assert {path.name for path in PICTURES.glob("*.json")} == {RESULTS, proof.PROOF}
+    assert {path.name for path in PICTURES.glob("*.json")} == {RESULTS, ON_DISK, proof.PROOF}
 
 
 def test_the_page_is_found_from_where_people_look() -> None:

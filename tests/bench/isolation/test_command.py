@@ -16,9 +16,11 @@ import pytest
 
 from bench.checker.loading import load
 from bench.checker.reading import opened
+from bench.isolation.bundle import read_bundle
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Findings
 from bench.isolation.measuring import timeline_of, windows_of
+from bench.isolation.places import IN_MEMORY
 from bench.isolation.timeline import Moment
 from relay.cli import run
 from relay.exits import ExitCode
@@ -147,8 +149,9 @@ def test_a_directory_in_which_there_is_something_is_refused_and_left_alone(tmp_p
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("precious", "mine")]
 
 
-def under_way(out: Path, seconds: int = 60) -> subprocess.Popen[str]:
-    process = isolation("--fault", "flood", *SMALL, "--seconds", str(seconds), "--out", str(out))
+def under_way(out: Path, *options: str, seconds: int = 60) -> subprocess.Popen[str]:
+    lasting = ("--seconds", str(seconds), "--out", str(out))
+    process = isolation("--fault", "flood", *SMALL, *lasting, *options)
     deadline = time.monotonic() + 60
     while not any(
         b"bench.isolation.load" in _words_of(one) for one in _alive_in_session(process.pid)
@@ -187,6 +190,35 @@ def test_who_is_told_to_end_ends_the_relay_that_it_has_started(
     assert (process.returncode, complained) == (128 + number, "")
     assert list((tmp_path / "out").iterdir()) == list(temporary.iterdir()) == []
     assert_no_process_of(process)
+
+
+def test_a_store_in_memory_is_there_and_is_gone_afterwards(tmp_path: Path) -> None:
+    process = under_way(tmp_path / "out", "--in-memory", seconds=3)
+    (relay,) = [one for one in _alive_in_session(process.pid) if b"serve" in _words_of(one)]
+    words = [word.decode() for word in _words_of(relay)]
+    store = Path(words[words.index("--data") + 1])
+    was_there = store.is_dir()
+    complained = last_words_of(process)
+    provenance = read_bundle(tmp_path / "out").provenance
+
+    assert process.returncode == ExitCode.OK, complained
+    assert store.is_relative_to(IN_MEMORY)
+    assert was_there
+    assert not store.parent.exists()
+    assert provenance.experiment.in_memory
+    assert provenance.machine.file_system == "tmpfs"
+
+
+def test_a_store_for_which_there_is_no_room_in_memory_is_told_before_anything_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.isolation.places.ROOM_FOR_STORE_BYTES", 1 << 60)
+    out = tmp_path / "out"
+    code = run(["bench", "isolation", "--fault", "flood", *SMALL, "--in-memory", "--out", str(out)])
+
+    assert code == ExitCode.FAILED
+    assert "no file system in memory with 1073741824 GiB free" in capfd.readouterr().err
+    assert list(out.iterdir()) == []
 
 
 def test_a_relay_that_dies_under_way_is_named_as_the_reason(tmp_path: Path) -> None:
