@@ -64,7 +64,7 @@ class Size(NamedTuple):
     most_bytes: int
 
 
-SMALL_ENOUGH: Final = (Size(".svg", 200 << 10), Size(".png", 80 << 10))
+SMALL_ENOUGH: Final = (Size(".svg", 256 << 10), Size(".png", 80 << 10))
 
 
 def plot_of(bundle: Path, name: str = "latency") -> Path | None:
