@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from time import perf_counter
 from typing import Final
 
@@ -18,7 +17,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from bench.idle_plan import IdlePlan, Opened, Waited, decode_plan
 from bench.opening import HANDSHAKE_SECONDS, open_websocket
 from bench.plan import Progress, Refused
-from bench.process import PROGRESS_SECONDS, LoadError, say
+from bench.process import PROGRESS_SECONDS, LoadError, asked, say
 from ksmp.codec import MSGPACK
 from ksmp.events import Connected, Ping, Pong, Resume, ResumeComplete
 from ksmp.malformed import UndecodableError
@@ -34,7 +33,7 @@ _PING: Final = MSGPACK.encode(Ping())
 
 def main() -> None:
     """Run the plan on standard input."""
-    plan = decode_plan(sys.stdin.buffer.readline())
+    plan = decode_plan(asked())
     lift_descriptor_limit()
     try:
         uvloop.run(_run(plan))

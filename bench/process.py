@@ -61,7 +61,7 @@ class Load(Protocol):
 
 def run_process(load: Callable[[Plan], Load]) -> None:
     """Read one `Plan` from standard input, run it, report on standard output."""
-    plan = decode_plan(sys.stdin.buffer.readline())
+    plan = decode_plan(asked())
     lift_descriptor_limit()
     try:
         uvloop.run(_run(load, plan))
@@ -150,6 +150,17 @@ def _measured(load: Load, connections: int, seconds: float, cpu: float) -> Measu
         retried=meter.retried,
         generator_cpu=round(cpu / seconds, 3),
     )
+
+
+def asked() -> bytes:
+    """The line that says what to do, from whoever started this process.
+
+    If that has ended before all of it was said, so does this process, without a word.
+    """
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        sys.exit(0)
+    return line
 
 
 def say(report: Struct) -> None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from bench.ending import unwound_when_told_to_end
+from bench.ending import undisturbed, unwound_when_told_to_end
 from bench.run import PACKAGES, RunError
 from ksmp.types import DeviceId, UserId
 
@@ -110,20 +110,22 @@ def _serving(
     flags: Sequence[str],
     log: Path,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    with (directory / "output").open("wb") as output, log.open("wb") as log_output:
-        process = subprocess.Popen(
-            [*program, "serve", "--data", str(directory / DATA), *_address(directory), *flags],
-            cwd=PACKAGES,
-            env=_environment() | dict(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=log_output,
-            process_group=0,  # Ctrl-C is for who started it, and then ends it in order
-        )
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with undisturbed(), (directory / "output").open("wb") as output, log.open("wb") as logged:
+            process = subprocess.Popen(
+                [*program, "serve", "--data", str(directory / DATA), *_address(directory), *flags],
+                cwd=PACKAGES,
+                env=_environment() | dict(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=logged,
+                process_group=0,  # Ctrl-C is for who started it, and then ends it in order
+            )
         yield process
     finally:
-        stop(process)
+        if process is not None:
+            stop(process)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bench import plan as plans
+from bench.ending import undisturbed
 from bench.plan import Measured, Plan, Refused, Started, Stopped
 
 GENERATOR_BOUND: Final = 0.8
@@ -70,22 +71,27 @@ def run_generator(module: str, plan: Plan, server_pid: int | None, title: str) -
 @contextmanager
 def generator(module: str, plan: Struct) -> Iterator[Iterable[bytes]]:
     """A process that runs `python -m module` on this plan; the lines it reports."""
-    with subprocess.Popen(
-        [sys.executable, "-m", module],
-        cwd=PACKAGES,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        process_group=0,  # Ctrl-C is for who started it and then ends it; its own would be noise
-    ) as process:
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with undisturbed():
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=PACKAGES,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                process_group=0,  # Ctrl-C is for who started it, and then ends it
+            )
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
-            with suppress(BrokenPipeError):  # it has ended already: there will be no report
-                process.stdin.write(plans.encode(plan) + b"\n")
-                process.stdin.close()
-            yield process.stdout
-        finally:
+        with suppress(BrokenPipeError):  # it has ended already: there will be no report
+            process.stdin.write(plans.encode(plan) + b"\n")
+            process.stdin.close()
+        yield process.stdout
+    finally:
+        if process is not None:
             process.kill()
+            with process:  # so that it is waited for, and its pipes are closed
+                pass
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic_ns, process_time
@@ -28,7 +27,7 @@ from bench.isolation.plan import Done, LoadPlan, decode_plan
 from bench.isolation.schedule import NS, schedule_of
 from bench.isolation.timeline import Phase
 from bench.plan import Progress, Refused, Started, Stopped
-from bench.process import LoadError, say
+from bench.process import LoadError, asked, say
 from relay.system import lift_descriptor_limit
 
 PROGRESS_SECONDS: Final = 0.5
@@ -38,7 +37,7 @@ LATE_SECONDS: Final = 30.0
 
 def main() -> None:
     """Do the one experiment on standard input, report on standard output."""
-    plan = decode_plan(sys.stdin.buffer.readline())
+    plan = decode_plan(asked())
     lift_descriptor_limit()
     with suppress(BrokenPipeError):  # whoever started this is gone
         try:
