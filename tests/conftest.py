@@ -1,9 +1,10 @@
-"""What holds for all tests: async ones run under Trio, a skipped one can be made to count, and
-what bystanders have measured is told at the end."""
+"""What holds for all tests: async ones run under Trio, Ctrl-C works, a skipped one can be made to
+count, and what bystanders have measured is told at the end."""
 
 from __future__ import annotations
 
 import inspect
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--edge-json", metavar="FILE", help="write what was measured beside bad input to FILE"
     )
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C mean something to what tests start, however the tests were started.
+
+    A shell has its background jobs ignore it, and whatever they start inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

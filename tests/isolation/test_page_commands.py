@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import socket
@@ -28,6 +29,10 @@ SECONDS: Final = 300.0
 """A generous limit on each command."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # all of them take a hundred seconds
+
+MAKEFILE: Final = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+SET_BY_MAKE: Final = {"MAKEFLAGS", *re.findall(r"^(\w+) \?=", MAKEFILE, re.MULTILINE)}
+"""Where a make that has started the tests tells its own variables to those that it starts."""
 
 LONG: Final = "var/second"
 """What takes a minute to make. While it is made, what does not need it is typed elsewhere."""
@@ -103,6 +108,7 @@ def begin(command: str, directory: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["bash", "-c", command],
         cwd=directory,
+        env={name: value for name, value in os.environ.items() if name not in SET_BY_MAKE},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
