@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +153,24 @@ def test_a_directory_in_which_there_is_something_is_refused_and_left_alone(tmp_p
 def under_way(out: Path, *options: str, seconds: int = 60) -> subprocess.Popen[str]:
     lasting = ("--seconds", str(seconds), "--out", str(out))
     process = isolation("--fault", "flood", *SMALL, *lasting, *options)
-    deadline = time.monotonic() + 60
-    while not any(
-        b"bench.isolation.load" in _words_of(one) for one in _alive_in_session(process.pid)
-    ):
-        assert time.monotonic() < deadline
+
+    def is_loaded() -> bool:
         assert process.poll() is None
-        time.sleep(0.05)
+        return any("bench.isolation.load" in words for _, words in _alive_in_session(process.pid))
+
+    eventually(is_loaded)
     return process
+
+
+def eventually(is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def relays_of(process: subprocess.Popen[str]) -> list[tuple[int, list[str]]]:
+    return [(one, words) for one, words in _alive_in_session(process.pid) if "serve" in words]
 
 
 def test_an_interrupt_leaves_no_process_and_nothing_that_looks_like_a_result(
@@ -194,8 +205,7 @@ def test_who_is_told_to_end_ends_the_relay_that_it_has_started(
 
 def test_a_store_in_memory_is_there_and_is_gone_afterwards(tmp_path: Path) -> None:
     process = under_way(tmp_path / "out", "--in-memory", seconds=3)
-    (relay,) = [one for one in _alive_in_session(process.pid) if b"serve" in _words_of(one)]
-    words = [word.decode() for word in _words_of(relay)]
+    ((_, words),) = relays_of(process)
     store = Path(words[words.index("--data") + 1])
     was_there = store.is_dir()
     complained = last_words_of(process)
@@ -221,10 +231,16 @@ def test_a_store_for_which_there_is_no_room_in_memory_is_told_before_anything_be
     assert list(out.iterdir()) == []
 
 
-def test_a_relay_that_dies_under_way_is_named_as_the_reason(tmp_path: Path) -> None:
-    process = under_way(tmp_path / "out", seconds=3)
-    (relay,) = [one for one in _alive_in_session(process.pid) if b"serve" in _words_of(one)]
+def test_a_relay_that_dies_before_the_load_has_come_is_named_as_the_reason(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    process = isolation("--fault", "flood", *SMALL, "--seconds", "3", "--out", out)
+    eventually(lambda: relays_of(process))
+    process.send_signal(signal.SIGSTOP)  # so that there is no load yet
+    ((relay, words),) = relays_of(process)
+    ports = Path(words[words.index("--ports-file") + 1])
+    eventually(ports.exists)
     os.kill(relay, signal.SIGKILL)
+    process.send_signal(signal.SIGCONT)
     complained = last_words_of(process)
 
     assert process.returncode == ExitCode.FAILED
@@ -266,34 +282,26 @@ def last_words_of(ending: subprocess.Popen[str]) -> str:
     try:
         return ending.communicate(timeout=60)[1]
     except subprocess.TimeoutExpired:
-        alive = {one: _words_of(one)[1:4] for one in _alive_in_session(ending.pid)}
-        for one in alive:
+        alive = _alive_in_session(ending.pid)
+        for one, _ in alive:
             os.kill(one, signal.SIGKILL)
         _, complained = ending.communicate()
         pytest.fail(f"these did not end: {alive}\n{complained}")
 
 
 def assert_no_process_of(ended: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
-    while alive := _alive_in_session(ended.pid):
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.05)
+    eventually(lambda: not _alive_in_session(ended.pid))
 
 
-def _words_of(process: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
-    except OSError:  # it has ended meanwhile
-        return []
-
-
-def _alive_in_session(session: int) -> list[int]:
+def _alive_in_session(session: int) -> list[tuple[int, list[str]]]:
+    """Each process that has not ended, by number, with the words of its command."""
     alive = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for directory in Path("/proc").glob("[0-9]*"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
+            fields = (directory / "stat").read_text().rpartition(")")[2].split()
+            words = (directory / "cmdline").read_text().split("\0")
+        except OSError:  # it has ended meanwhile
             continue
         if int(fields[3]) == session and fields[0] != "Z":
-            alive.append(int(stat.parent.name))
+            alive.append((int(directory.name), words))
     return alive
