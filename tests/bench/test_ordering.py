@@ -19,9 +19,11 @@ from bench.beside_nats import Side, comparison
 from bench.checker.check import Report
 from bench.checker.order import Order
 from bench.latency import Latencies, Percentiles
-from bench.ordering import OrderingReport, Shape, load_own_relay
+from bench.ordering import OrderingReport, load_own_relay
 from bench.plan import Measured
 from bench.run import Run
+from bench.runs import Spread, together
+from bench.shape import Shape
 from tests.bench.checker.tale import Tale
 from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
 
@@ -86,6 +88,45 @@ def test_its_history_is_kept_and_judged_again_by_hand(tmp_path: Path) -> None:
 
     assert judged.returncode == 0
     assert json.loads(judged.stdout) == report["checker"]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ("hot", "--pairs", "2"),
+        ("hub", "--pairs", "6"),
+        ("zipf", "--pairs", "3", "--conversations", "1000"),
+        ("pairs", "--pairs", "2", "--codec", "json"),
+        ("pairs", "--pairs", "2", "--sync-delay-ms", "30"),
+    ],
+    ids=" ".join,
+)
+def test_every_shape_is_loaded_and_judged(shape: tuple[str, ...]) -> None:
+    report = report_of(ordering("--in-flight", "3", *SHORT, "--shape", *shape))
+
+    assert report["shape"] == shape[0]
+    assert report["acked_per_s"] > 0
+    assert (report["unanswered"], report["undelivered"], report["retried"]) == (0, 0, 0)
+    assert kept(report) >= {"I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10", "I12", "I14"}
+    if report["sync_delay_ms"]:
+        # No ack is there before its commit has been held up.
+        assert report["ack_ms"]["p50"] >= report["sync_delay_ms"]
+
+
+def test_of_several_runs_the_medians_are_told_and_every_run() -> None:
+    report = report_of(ordering("--pairs", "2", "--in-flight", "2", "--runs", "2", *SHORT))
+
+    rates = [one["acked_per_s"] for one in report["runs"]]
+    assert len(rates) == 2
+    assert report["acked_per_s"] == min(rates)
+    assert report["medians"]["acked_per_s"] == {
+        "median": pytest.approx(sum(rates) / 2, abs=0.002),
+        "lowest": min(rates),
+        "highest": max(rates),
+    }
+    for one in report["runs"]:
+        kept(one)
+        assert set(report) - set(one) == {"runs", "medians"}
 
 
 def test_a_person_who_waits_for_a_verdict_sees_a_bar(tmp_path: Path) -> None:
@@ -155,6 +196,16 @@ def test_a_relay_that_runs_already_is_measured_within_its_limits(tmp_path: Path)
         (("--url", "ws://127.0.0.1:1", "--tokens", "{tokens}", "--pairs", "2"), 1, "4 tokens"),
         (("--url", "ws://127.0.0.1:1", "--tokens", "{tokens}", "--pairs", "1"), 1, "not a token"),
         (("--pairs", "0"), 2, "--pairs"),
+        (
+            ("--shape", "hub", "--url", "ws://x", "--tokens", "{tokens}", "--pairs", "2"),
+            1,
+            "3 tokens",
+        ),
+        (("--url", "ws://x", "--tokens", "{tokens}", "--runs", "2"), 2, "--runs"),
+        (("--url", "ws://x", "--tokens", "{tokens}", "--sync-delay-ms", "5"), 2, "--sync-delay-ms"),
+        (("--runs", "2", "--history", "kept"), 2, "--history"),
+        (("--size", "300000"), 1, "262,144 bytes"),
+        (("--shape", "hot", "--pairs", "8", "--size", "65536"), 1, "mailbox has room"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_words(
@@ -189,27 +240,12 @@ def test_the_exit_code_is_the_verdict_on_order(
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    report = OrderingReport(
-        pairs=1,
-        in_flight=1,
-        size=1,
-        seconds=1.0,
-        acked_per_s=9.0,
-        delivered_per_s=9.0,
-        ack_ms=Percentiles(1.0, 2.0, 3.0),
-        delivery_ms=Percentiles(1.0, 2.0, 3.0),
+    made = msgspec.structs.replace(
+        report(9.0),
         order=order,
         checker=CHECKED if order.violations == 0 else msgspec.structs.replace(CHECKED, ok=False),
-        unanswered=0,
-        undelivered=0,
-        rate_limited=0,
-        retried=0,
-        generator_cpu=0.9,
-        generator_bound=True,
-        relay_cpu=None,
-        limits_lifted=(),
     )
-    monkeypatch.setattr(bench.cli, "measure_own_relay", lambda shape, history: report)
+    monkeypatch.setattr(bench.cli, "measure_own_relay", lambda shape, history: made)
 
     assert bench.cli.ordering(json=as_json) == code
 
@@ -218,6 +254,18 @@ def test_the_exit_code_is_the_verdict_on_order(
         assert json.loads(printed)["order"]["gaps"] == order.gaps
     else:
         assert b"80%" in printed
+
+
+def test_the_runs_are_good_only_if_each_is_and_the_middle_one_speaks_for_them() -> None:
+    runs = [report(300.0), report(100.0, is_good=False), report(200.0)]
+
+    told = together(runs)
+
+    assert not told.is_good
+    assert told.acked_per_s == 200.0
+    assert told.medians.acked_per_s == Spread(200.0, 100.0, 300.0)
+    assert told.medians.relay_cpu is None
+    assert together(runs[::2]).is_good
 
 
 def test_percentiles_are_those_of_what_was_recorded() -> None:
@@ -230,6 +278,29 @@ def test_percentiles_are_those_of_what_was_recorded() -> None:
     assert measured.p50 == pytest.approx(500, rel=0.002)
     assert measured.p99 == pytest.approx(990, rel=0.002)
     assert measured.p999 == pytest.approx(999, rel=0.002)
+
+
+def report(acked_per_s: float, *, is_good: bool = True) -> OrderingReport:
+    return OrderingReport(
+        pairs=1,
+        in_flight=1,
+        size=1,
+        seconds=1.0,
+        acked_per_s=acked_per_s,
+        delivered_per_s=acked_per_s,
+        ack_ms=Percentiles(1.0, 2.0, 3.0),
+        delivery_ms=Percentiles(1.0, 2.0, 3.0),
+        order=Order(checked=9),
+        checker=msgspec.structs.replace(CHECKED, ok=is_good),
+        unanswered=0,
+        undelivered=0,
+        rate_limited=0,
+        retried=0,
+        generator_cpu=0.9,
+        generator_bound=True,
+        relay_cpu=None,
+        limits_lifted=(),
+    )
 
 
 CHECKED = Report("0", None, 1.0, 9, 9, 9, 0, True, True, Order(checked=9), ())
