@@ -16,15 +16,15 @@ import pytest
 import bench.cli
 from bench import beside_nats
 from bench.beside_nats import Side, comparison
-from bench.checker.check import Report
 from bench.checker.order import Order
 from bench.latency import Latencies, Percentiles
-from bench.ordering import OrderingReport, load_own_relay
+from bench.ordering import load_own_relay
 from bench.plan import Measured
 from bench.run import Run
 from bench.runs import Spread, together
 from bench.shape import Shape
 from tests.bench.checker.tale import Tale
+from tests.bench.made_up import CHECKED, ordering_report
 from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
 
 SHORT = ("--seconds", "0.5", "--warm-up", "0.1", "--size", "64", "--json")
@@ -241,7 +241,7 @@ def test_the_exit_code_is_the_verdict_on_order(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     made = msgspec.structs.replace(
-        report(9.0),
+        ordering_report(9.0, generator_bound=True),
         order=order,
         checker=CHECKED if order.violations == 0 else msgspec.structs.replace(CHECKED, ok=False),
     )
@@ -257,7 +257,7 @@ def test_the_exit_code_is_the_verdict_on_order(
 
 
 def test_the_runs_are_good_only_if_each_is_and_the_middle_one_speaks_for_them() -> None:
-    runs = [report(300.0), report(100.0, is_good=False), report(200.0)]
+    runs = [ordering_report(300.0), ordering_report(100.0, is_good=False), ordering_report(200.0)]
 
     told = together(runs)
 
@@ -278,32 +278,6 @@ def test_percentiles_are_those_of_what_was_recorded() -> None:
     assert measured.p50 == pytest.approx(500, rel=0.002)
     assert measured.p99 == pytest.approx(990, rel=0.002)
     assert measured.p999 == pytest.approx(999, rel=0.002)
-
-
-def report(acked_per_s: float, *, is_good: bool = True) -> OrderingReport:
-    return OrderingReport(
-        pairs=1,
-        in_flight=1,
-        size=1,
-        seconds=1.0,
-        acked_per_s=acked_per_s,
-        delivered_per_s=acked_per_s,
-        ack_ms=Percentiles(1.0, 2.0, 3.0),
-        delivery_ms=Percentiles(1.0, 2.0, 3.0),
-        order=Order(checked=9),
-        checker=msgspec.structs.replace(CHECKED, ok=is_good),
-        unanswered=0,
-        undelivered=0,
-        rate_limited=0,
-        retried=0,
-        generator_cpu=0.9,
-        generator_bound=True,
-        relay_cpu=None,
-        limits_lifted=(),
-    )
-
-
-CHECKED = Report("0", None, 1.0, 9, 9, 9, 0, True, True, Order(checked=9), ())
 
 
 def side(acked_per_s: float, generator_cpu: float = 0.4) -> Side:
