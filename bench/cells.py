@@ -2,11 +2,12 @@
 
 Each round measures every cell once, each on a relay started anew on an empty store, and compares
 it with the plain load of that same round, so that what else the machine does meets both. Every
-run is recorded and ends with the checker.
+run is recorded and ends with the checker. After each plain one LMDB alone commits the same rows.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,12 +19,13 @@ import msgspec
 from cyclopts import App, Parameter, validators
 from rich.console import Console
 
-from bench.cells_result import Cell, CellsResult, cell_of
+from bench.cells_result import Cell, CellsResult, cell_of, lmdb_beside
 from bench.cells_table import print_cells
 from bench.isolation.surroundings import machine, versions
+from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport, measure_own_relay
 from bench.relay_of_its_own import StartError
-from bench.run import RunError
+from bench.run import PACKAGES, RunError
 from bench.shape import Shape
 from bench.telling import print_json
 
@@ -114,12 +116,17 @@ def measure_cells(wanted: Wanted, names: Sequence[CellName]) -> CellsResult:
         StartError: a relay does not start.
         RunError: one could not be measured.
     """
+    assert PLAIN in names
     shapes = {name: shape_of(name, wanted) for name in names}
     runs: dict[CellName, list[OrderingReport]] = {name: [] for name in names}
+    alone: list[LmdbReport] = []
     for number, name in _turns(wanted.rounds, names):
         if sys.stderr.isatty():
             Console(stderr=True).print(f"Round {number} of {wanted.rounds}: {name}")
-        runs[name].append(measure_own_relay(shapes[name]))
+        run = measure_own_relay(shapes[name])
+        runs[name].append(run)
+        if name == PLAIN:
+            alone.append(measure_lmdb_alone(run))
     return CellsResult(
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
@@ -127,7 +134,33 @@ def measure_cells(wanted: Wanted, names: Sequence[CellName]) -> CellsResult:
         rounds=wanted.rounds,
         plain=PLAIN,
         cells=tuple(_cells(names, runs)),
+        lmdb_alone=lmdb_beside(alone, runs[PLAIN]),
     )
+
+
+def measure_lmdb_alone(run: OrderingReport) -> LmdbReport:
+    """As many messages in each transaction as that run had, as large, for as long.
+
+    Raises:
+        RunError: it could not be measured.
+    """
+    loads = {
+        "--records-per-commit": max(1, round(run.messages_per_commit or 1)),
+        "--conversations": run.pairs,
+        "--size": run.size,
+        "--seconds": run.seconds,
+    }
+    words = [word for flag, value in loads.items() for word in (flag, str(value))]
+    finished = subprocess.run(
+        [sys.executable, "-m", "bench.lmdb_alone", *words, "--json"],
+        cwd=PACKAGES,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if finished.returncode != 0:
+        raise RunError(f"LMDB alone could not be measured: exit code {finished.returncode}")
+    return msgspec.json.decode(finished.stdout, type=LmdbReport)
 
 
 def shape_of(name: CellName, wanted: Wanted) -> Shape:

@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from bench.isolation.surroundings import Machine, Versions
+from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport
 from bench.runs import Spread, spread
 
@@ -38,6 +39,18 @@ class Cell(Struct, frozen=True):
         return all(run.is_good for run in self.runs)
 
 
+class LmdbBeside(Struct, frozen=True):
+    """LMDB alone after each run of the plain cell, with as many messages in a transaction.
+
+    The ratio is the plain cell's acks per second over the messages that LMDB alone commits in one.
+    """
+
+    messages_per_s: Spread
+    ratio: Spread | None
+    no_ratio: Reason | None
+    runs: tuple[LmdbReport, ...]
+
+
 class CellsResult(Struct, frozen=True):
     """Everything; `result.json` holds this."""
 
@@ -49,6 +62,7 @@ class CellsResult(Struct, frozen=True):
     plain: str
     """The cell that ratios are to."""
     cells: tuple[Cell, ...]
+    lmdb_alone: LmdbBeside
 
     @property
     def is_good(self) -> bool:
@@ -73,6 +87,19 @@ def cell_of(
         ack_p99_ms=spread([run.ack_ms.p99 for run in runs]),
         ratio=ratio,
         no_ratio=reason,
+        runs=tuple(runs),
+    )
+
+
+def lmdb_beside(runs: Sequence[LmdbReport], plain: Sequence[OrderingReport]) -> LmdbBeside:
+    """LMDB alone in all rounds, and the plain cell beside it."""
+    is_bound = any(run.generator_bound for run in plain)
+    rounds = zip(plain, runs, strict=True)
+    ratios = [ours.acked_per_s / alone.messages_per_s for ours, alone in rounds]
+    return LmdbBeside(
+        messages_per_s=spread([run.messages_per_s for run in runs]),
+        ratio=None if is_bound else spread(ratios),
+        no_ratio="GENERATOR_BOUND" if is_bound else None,
         runs=tuple(runs),
     )
 

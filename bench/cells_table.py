@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.cells_result import Cell, CellsResult
+from bench.cells_result import Cell, CellsResult, LmdbBeside
 from bench.run import GENERATOR_BOUND
 from bench.runs import Spread
 
@@ -53,16 +53,16 @@ def figure(spread: Spread, digits: int) -> tuple[str, str]:
     return median, f"{lowest} … {highest}"
 
 
-def ratio(cell: Cell, between: str) -> str:
+def ratio(of: Cell | LmdbBeside, between: str) -> str:
     """Of the acks per second; or why there is none."""
-    if cell.ratio is None:
-        return cell.no_ratio or "1"
-    return between.join(figure(cell.ratio, 2))
+    if of.ratio is None:
+        return of.no_ratio or "1"
+    return between.join(figure(of.ratio, 2))
 
 
 def remarks(result: CellsResult) -> list[str]:
     """What the figures do not say."""
-    lines = []
+    lines = [_beside_lmdb(result)]
     if any(cell.no_ratio == "GENERATOR_BOUND" for cell in result.cells):
         lines.append(BOUND_REMARK)
     bad = [cell for cell in result.cells if not cell.is_good]
@@ -77,3 +77,13 @@ def remarks(result: CellsResult) -> list[str]:
     if not bad:
         lines.append(f"All {runs} runs were judged by the checker, and kept their promises.")
     return lines
+
+
+def _beside_lmdb(result: CellsResult) -> str:
+    alone = result.lmdb_alone
+    per_commit = sorted(run.records_per_commit for run in alone.runs)
+    return (
+        f"LMDB alone, with the rows of as many messages in a transaction ({per_commit[0]:,} …"
+        f" {per_commit[-1]:,}), commits {' · '.join(figure(alone.messages_per_s, 0))} messages per"
+        f" second; ratio of {result.plain} to it: {ratio(alone, ' · ')}."
+    )

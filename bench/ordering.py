@@ -14,6 +14,7 @@ from msgspec import Struct
 from bench.checker.check import Report, check
 from bench.checker.order import Order
 from bench.checker.reading import HistoryError
+from bench.commits import commits_of
 from bench.latency import Percentiles
 from bench.plan import CodecName, ShapeName
 from bench.run import Run, RunError, judging_bar, run_generator
@@ -49,6 +50,8 @@ class OrderingReport(Struct, frozen=True):
     conversations: int | None = None
     """Only in `zipf`: over how many the sends were spread, and the seed of the draws."""
     seed: int | None = None
+    messages_per_commit: float | None = None
+    """From the relay's start to its end; null of a relay that is not our own."""
 
     @property
     def is_good(self) -> bool:
@@ -69,7 +72,8 @@ def measure_own_relay(shape: Shape, history: Path | None = None) -> OrderingRepo
         with relay_for(shape) as (relay, tokens):
             plan = shape.plan(relay.url, tokens, history=str(path), relay=relay_version())
             run = run_generator(GENERATOR, plan, relay.pid, "relay")
-        return _report(shape, run, path, tuple(lifted_for(shape)))
+            commits = commits_of(relay.admin)
+        return _report(shape, run, path, tuple(lifted_for(shape)), commits)
 
 
 def load_own_relay(shape: Shape) -> Run:
@@ -128,7 +132,7 @@ def relay_version() -> str:
 
 
 def _report(
-    shape: Shape, run: Run, history: Path, limits_lifted: tuple[str, ...]
+    shape: Shape, run: Run, history: Path, limits_lifted: tuple[str, ...], commits: int = 0
 ) -> OrderingReport:
     try:
         with judging_bar() as show:
@@ -136,6 +140,7 @@ def _report(
     except (HistoryError, OSError) as error:
         raise RunError(f"the history cannot be judged: {error}") from None
     measured = run.measured
+    stored = checked.sends - measured.rate_limited - measured.retried
     return OrderingReport(
         pairs=shape.pairs,
         in_flight=shape.in_flight,
@@ -160,4 +165,5 @@ def _report(
         sync_delay_ms=shape.sync_delay_ms,
         conversations=shape.conversations if shape.kind == "zipf" else None,
         seed=shape.seed if shape.kind == "zipf" else None,
+        messages_per_commit=round(stored / commits, 2) if commits else None,
     )

@@ -14,7 +14,8 @@ import pytest
 from bench import cells
 from bench.cells import CellName, Wanted, measure_cells, shape_of
 from bench.cells_page import page_html
-from bench.cells_result import CellsResult, cell_of
+from bench.cells_result import CellsResult, cell_of, lmdb_beside
+from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport
 from bench.runs import Spread
 from bench.shape import Shape
@@ -51,6 +52,21 @@ def test_where_the_plain_cell_acked_nothing_there_is_no_ratio() -> None:
     assert (cell.ratio, cell.no_ratio) == (None, "NOTHING_ACKED")
 
 
+def lmdb(messages_per_s: float) -> LmdbReport:
+    return LmdbReport(100, 16, 300, 9, 1.0, messages_per_s, 5 * messages_per_s)
+
+
+def test_lmdb_alone_is_beside_the_plain_cell_of_the_same_round() -> None:
+    plain, alone = [ordering_report(50.0), ordering_report(90.0)], [lmdb(100.0), lmdb(300.0)]
+    bound = ordering_report(50.0, generator_bound=True)
+
+    beside = lmdb_beside(alone, plain)
+    beside_bound = lmdb_beside(alone, [plain[0], bound])
+
+    assert beside.ratio == Spread(0.4, 0.3, 0.5)
+    assert (beside_bound.ratio, beside_bound.no_ratio) == (None, "GENERATOR_BOUND")
+
+
 def test_every_cell_has_a_load_of_its_own_and_all_take_as_long() -> None:
     shapes = {name: shape_of(name, WANTED) for name in get_args(CellName)}
 
@@ -69,12 +85,14 @@ def test_cells_are_measured_in_turns_to_and_fro(monkeypatch: pytest.MonkeyPatch)
         return ordering_report(float(len(measured)), is_good=len(measured) != 3)
 
     monkeypatch.setattr(cells, "measure_own_relay", measure)
+    monkeypatch.setattr(cells, "measure_lmdb_alone", lambda run: lmdb(run.acked_per_s * 2))
 
     result = measure_cells(WANTED, ["16x16", "json"])
 
     plain, json = shape_of("16x16", WANTED), shape_of("json", WANTED)
     assert measured == [plain, json, json, plain]
     assert [[run.acked_per_s for run in cell.runs] for cell in result.cells] == [[1, 4], [2, 3]]
+    assert [run.messages_per_s for run in result.lmdb_alone.runs] == [2, 8]
     assert not result.is_good
     assert result.cells[0].is_good
 
@@ -82,6 +100,7 @@ def test_cells_are_measured_in_turns_to_and_fro(monkeypatch: pytest.MonkeyPatch)
 def test_a_page_shows_every_cell_and_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     bound = [ordering_report(300.0, generator_bound=True)]
     monkeypatch.setattr(cells, "measure_own_relay", lambda _: ordering_report(200.0))
+    monkeypatch.setattr(cells, "measure_lmdb_alone", lambda _: lmdb(400.0))
     result = measure_cells(WANTED, ["16x16", "hot"])
     result = msgspec.structs.replace(
         result, cells=(*result.cells, cell_of("json", bound, [ordering_report(200.0)]))
@@ -97,6 +116,7 @@ def test_a_page_shows_every_cell_and_loads_nothing(monkeypatch: pytest.MonkeyPat
         "GENERATOR_BOUND",
         "200 · 200 … 200",
         "1.00 · 1.00 … 1.00",
+        "16x16 to it: 0.50",
         "<svg",
     ):
         assert text in page
@@ -121,4 +141,7 @@ def test_a_round_is_run_judged_and_written_down(tmp_path: Path) -> None:
     assert [cell.name for cell in result.cells] == ["16x16", "16x1"]
     assert all(cell.acked_per_s.lowest > 0 for cell in result.cells)
     assert all(run.checker.ok for cell in result.cells for run in cell.runs)
+    (alone,) = result.lmdb_alone.runs
+    assert alone.records_per_commit == round(result.cells[0].runs[0].messages_per_commit or 0) > 1
+    assert (alone.conversations, alone.size) == (16, 64)
     assert (out / "report.html").read_text(encoding="utf-8") == page_html(result)
