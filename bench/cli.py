@@ -84,7 +84,8 @@ def ordering(
     url
         A relay that runs already, such as ws://127.0.0.1:8765/ksmp/v3; needs --tokens.
     tokens
-        A file with one token a line, two for each pair, in pair order.
+        A file with one token a line, two for each pair, in pair order; of a hub its own first,
+        then its peers'.
     history
         Keep what was recorded in this file, for `ksmp-relay check`.
     json
