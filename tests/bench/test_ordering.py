@@ -8,7 +8,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -16,6 +16,7 @@ import pytest
 import bench.cli
 from bench import beside_nats
 from bench.beside_nats import Side, comparison
+from bench.checker.loading import load
 from bench.checker.order import Order
 from bench.latency import Latencies, Percentiles
 from bench.ordering import load_own_relay
@@ -90,24 +91,44 @@ def test_its_history_is_kept_and_judged_again_by_hand(tmp_path: Path) -> None:
     assert json.loads(judged.stdout) == report["checker"]
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        ("hot", "--pairs", "2"),
-        ("hub", "--pairs", "6"),
-        ("zipf", "--pairs", "3", "--conversations", "1000"),
-        ("pairs", "--pairs", "2", "--codec", "json"),
-        ("pairs", "--pairs", "2", "--sync-delay-ms", "30"),
-    ],
-    ids=" ".join,
-)
-def test_every_shape_is_loaded_and_judged(shape: tuple[str, ...]) -> None:
-    report = report_of(ordering("--in-flight", "3", *SHORT, "--shape", *shape))
+class Expected(NamedTuple):
+    """What a history of a shape shows: how many there are of each."""
 
-    assert report["shape"] == shape[0]
+    users: int
+    conversations: range
+    connections: int
+    """Of the load; each user's inbox is read once more on another."""
+    subprotocol: str = "ksmpv3.msgpack"
+
+
+SHAPES = {
+    "--shape hot --pairs 2": Expected(2, range(1, 2), 4),
+    "--shape hub --pairs 6": Expected(7, range(6, 7), 7),
+    "--shape zipf --pairs 3 --conversations 1000": Expected(6, range(10, 1_001), 6),
+    "--pairs 2 --codec json": Expected(4, range(2, 3), 4, "ksmpv3.json"),
+    "--pairs 2 --sync-delay-ms 30": Expected(4, range(2, 3), 4),
+}
+
+
+@pytest.mark.parametrize("words", SHAPES)
+def test_every_shape_is_loaded_and_judged(words: str, tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    expected = SHAPES[words]
+    report = report_of(
+        ordering("--in-flight", "3", *SHORT, *words.split(), "--history", str(history))
+    )
+    story = load(history)
+
     assert report["acked_per_s"] > 0
+    assert report["messages_per_commit"] >= 1
     assert (report["unanswered"], report["undelivered"], report["retried"]) == (0, 0, 0)
     assert kept(report) >= {"I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10", "I12", "I14"}
+    assert len(story.users) == expected.users
+    assert len(story.conversations) in expected.conversations
+    assert len(story.connections) == expected.connections + expected.users
+    assert {one.subprotocol for one in story.connections} == {expected.subprotocol}
+    assert all(one.rows for one in story.connections)
+    assert len(set(story.offers.connection)) == expected.connections  # and each of them sends
     if report["sync_delay_ms"]:
         # No ack is there before its commit has been held up.
         assert report["ack_ms"]["p50"] >= report["sync_delay_ms"]
