@@ -128,7 +128,7 @@ def test_every_shape_is_loaded_and_judged(words: str, tmp_path: Path) -> None:
     assert len(story.connections) == expected.connections + expected.users
     assert {one.subprotocol for one in story.connections} == {expected.subprotocol}
     assert all(one.rows for one in story.connections)
-    assert len(set(story.offers.connection)) == expected.connections  # and each of them sends
+    assert len(set(story.offers.sender)) == expected.users
     if report["sync_delay_ms"]:
         # No ack is there before its commit has been held up.
         assert report["ack_ms"]["p50"] >= report["sync_delay_ms"]
