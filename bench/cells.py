@@ -21,6 +21,7 @@ from rich.console import Console
 
 from bench.cells_result import Cell, CellsResult, cell_of, lmdb_beside
 from bench.cells_table import print_cells
+from bench.ending import unwound_when_told_to_end
 from bench.isolation.surroundings import machine, versions
 from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport, measure_own_relay
@@ -93,7 +94,8 @@ def cells(
     try:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)  # found out before hours of load, not after
-        result = measure_cells(wanted, names)
+        with unwound_when_told_to_end():  # between two relays there are histories to remove
+            result = measure_cells(wanted, names)
         if out is not None:
             write_result(out, result)
     except (StartError, RunError) as error:
