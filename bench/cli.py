@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,20 +9,24 @@ from cyclopts import App, Parameter, validators
 from rich.console import Console
 from rich.table import Table
 
-from bench.checker.check import Report
-from bench.checker.printing import excerpt_lines
+from bench.growth_command import growth
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.isolation.command import isolation
 from bench.ordering import OrderingReport, Shape, measure_own_relay, measure_relay_at
 from bench.relay_of_its_own import LIFTED
+from bench.replay_command import replay
 from bench.run import GENERATOR_BOUND
-from bench.telling import measuring, print_json
+from bench.storm_command import storm
+from bench.telling import measuring, print_json, verdict_lines
 from relay.exits import CommandError, ExitCode
 
 _POSITIVE: Final = validators.Number(gte=1)
 
 app = App(name="bench", help="Measure a relay, and check what it promises while it is loaded.")
 app.command(isolation)
+app.command(replay)
+app.command(storm)
+app.command(growth)
 app.command("bench.isolation.rerun:rerun", help="Repeat an isolation experiment from its bundle.")
 app.command("bench.isolation.rerun:report", help="Draw the report of a bundle again.")
 
@@ -195,14 +198,4 @@ def _remarks(report: OrderingReport) -> list[str]:
         lines.append(f"Messages that did not reach the other side: {report.undelivered}.")
     if not order.checked:
         lines.append("Nothing was checked.")
-    return lines + list(_promises(report.checker))
-
-
-def _promises(checked: Report) -> Iterator[str]:
-    """Which promises were put to the test, and what contradicts them."""
-    kept = [one.invariant for one in checked.verdicts if one.verdict == "ok"]
-    rest = ", ".join(checked.not_exercised) or "none"
-    yield f"Promises kept: {', '.join(kept) or 'none'}. Not exercised: {rest}."
-    for verdict in checked.verdicts:
-        if verdict.excerpt:
-            yield from excerpt_lines(verdict)
+    return lines + list(verdict_lines(report.checker))

@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from bench.checker.check import Report, check
+from bench.checker.check import Report
 from bench.checker.order import Order
-from bench.checker.reading import HistoryError
+from bench.judged import judged
 from bench.latency import Percentiles
 from bench.plan import Plan
 from bench.relay_of_its_own import LIFTED, relay_of_its_own
-from bench.run import Run, RunError, judging_bar, run_generator
+from bench.run import Run, RunError, run_generator
 
 GENERATOR: Final = "bench.generator"
 
@@ -149,11 +149,7 @@ def relay_version() -> str:
 def _report(
     shape: Shape, run: Run, history: Path, limits_lifted: tuple[str, ...]
 ) -> OrderingReport:
-    try:
-        with judging_bar() as show:
-            checked = check(history, show)
-    except (HistoryError, OSError) as error:
-        raise RunError(f"the history cannot be judged: {error}") from None
+    checked = judged(history)
     measured = run.measured
     return OrderingReport(
         pairs=shape.pairs,

@@ -36,6 +36,8 @@ class Plan(Struct, frozen=True):
     """Where to write what the clients saw; empty: nothing is recorded, and nothing read back."""
     relay: str = ""
     """The relay's version, for the head of the history."""
+    conversations: int = 0
+    """Only for growth: over how many conversations, stored before, the sends are spread."""
 
 
 class Started(Struct, frozen=True, tag="started"):
