@@ -77,7 +77,9 @@ class Visitor(WSListener):
         self._opening_began_ns = monotonic_ns()
         self._resumed = asyncio.get_running_loop().create_future()
         self._fragments.clear()
-        self._transport = await open_websocket(self, url, self.token)
+        await open_websocket(self, url, self.token)
+        if self._transport is None:  # closed before the upgrade, of which picows says nothing
+            raise LoadError("the relay hung up during the handshake")
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 await self._resumed

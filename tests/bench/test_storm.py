@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import os
 import subprocess
@@ -9,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.checker.check import Report, check
+from bench.checker.check import Report
 from bench.checker.order import Order
-from bench.run import generator
+from bench.history import Recorder
+from bench.opening import HANDSHAKE_SECONDS
+from bench.process import LoadError
 from bench.storm import StormReport
-from bench.storm_plan import Returned, StormPlan, decode_report
-from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
+from bench.visitor import Visitor
+from tests.wire.relay_process import PROGRAM, REPOSITORY
 
 
 def test_all_come_back_with_their_cursors_and_miss_nothing() -> None:
@@ -43,21 +47,23 @@ def test_all_come_back_with_their_cursors_and_miss_nothing() -> None:
     assert checker["frames"] == 40 * 3 * 2 * 4
 
 
-def test_a_relay_with_no_room_for_all_at_once_is_asked_again_until_all_are_back(
+def test_a_handshake_that_is_cut_off_is_noticed_at_once_so_that_it_can_be_made_again(
     tmp_path: Path,
 ) -> None:
-    with RelayProcess(tmp_path, {"KSMP_LIMITS__HANDSHAKES": "2"}) as relay:
-        tokens = relay.tokens([f"user-{number}" for number in range(4)])
-        history = tmp_path / "history"
-        plan = StormPlan(
-            relay.url, tuple(tokens[2:]), tuple(tokens[:2]), 2, 10, 0.0, 1, str(history), "test"
-        )
-        with generator("bench.storm_load", plan) as lines:
-            *_, last = map(decode_report, lines)
+    async def visit() -> None:
+        async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.abort()
 
-    assert isinstance(last, Returned), last
-    assert last.missing == 0
-    assert check(history).ok
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        with Recorder(tmp_path / "history", relay="test") as recorder:
+            token = f"head.{base64.urlsafe_b64encode(json.dumps({'sub': 'a'}).encode()).decode()}."
+            visitor = Visitor(recorder, token, pytest.fail)
+            async with asyncio.timeout(HANDSHAKE_SECONDS / 2):
+                await visitor.come(f"ws://127.0.0.1:{port}/")
+
+    with pytest.raises(LoadError):
+        asyncio.run(visit())
 
 
 def test_a_storm_that_left_somebody_without_a_record_is_not_good() -> None:
