@@ -59,7 +59,7 @@ def test_a_handshake_that_is_cut_off_is_noticed_at_once_so_that_it_can_be_made_a
         with Recorder(tmp_path / "history", relay="test") as recorder:
             token = f"head.{base64.urlsafe_b64encode(json.dumps({'sub': 'a'}).encode()).decode()}."
             visitor = Visitor(recorder, token, pytest.fail)
-            async with asyncio.timeout(HANDSHAKE_SECONDS / 2):
+            async with server, asyncio.timeout(HANDSHAKE_SECONDS / 2):
                 await visitor.come(f"ws://127.0.0.1:{port}/")
 
     with pytest.raises(LoadError):
