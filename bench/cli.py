@@ -9,14 +9,17 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter, validators
 from rich.console import Console
 
+from bench.growth_command import growth
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.isolation.command import isolation
 from bench.ordering import measure_own_relay, measure_relay_at
 from bench.ordering_table import print_ordering
 from bench.plan import CodecName, ShapeName
 from bench.relay_of_its_own import LIFTED
+from bench.replay_command import replay
 from bench.runs import measure_runs
 from bench.shape import PAIRS, Shape, lifted_for
+from bench.storm_command import storm
 from bench.telling import measuring, print_json
 from relay.exits import CommandError, ExitCode
 
@@ -24,6 +27,9 @@ _POSITIVE: Final = validators.Number(gte=1)
 
 app = App(name="bench", help="Measure a relay, and check what it promises while it is loaded.")
 app.command(isolation)
+app.command(replay)
+app.command(storm)
+app.command(growth)
 app.command("bench.isolation.rerun:rerun", help="Repeat an isolation experiment from its bundle.")
 app.command("bench.isolation.rerun:report", help="Draw the report of a bundle again.")
 

@@ -11,13 +11,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from bench.checker.check import Report, check
+from bench.checker.check import Report
 from bench.checker.order import Order
-from bench.checker.reading import HistoryError
 from bench.commits import commits_of
+from bench.judged import judged
 from bench.latency import Percentiles
 from bench.plan import CodecName, ShapeName
-from bench.run import Run, RunError, judging_bar, run_generator
+from bench.run import Run, RunError, run_generator
 from bench.shape import Shape, lifted_for, relay_for
 
 GENERATOR: Final = "bench.generator"
@@ -134,11 +134,7 @@ def relay_version() -> str:
 def _report(
     shape: Shape, run: Run, history: Path, limits_lifted: tuple[str, ...], commits: int = 0
 ) -> OrderingReport:
-    try:
-        with judging_bar() as show:
-            checked = check(history, show)
-    except (HistoryError, OSError) as error:
-        raise RunError(f"the history cannot be judged: {error}") from None
+    checked = judged(history)
     measured = run.measured
     stored = checked.sends - measured.rate_limited - measured.retried
     return OrderingReport(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.checker.check import Report
-from bench.checker.printing import excerpt_lines
 from bench.ordering import OrderingReport
 from bench.plan import ShapeName
 from bench.run import GENERATOR_BOUND
 from bench.runs import RunsReport, Spread
+from bench.telling import verdict_lines
 
 
 def print_ordering(report: OrderingReport) -> None:
@@ -103,7 +101,7 @@ def _remarks(report: OrderingReport) -> list[str]:
         lines.append(f"Messages that did not reach the other side: {report.undelivered}.")
     if not order.checked:
         lines.append("Nothing was checked.")
-    return lines + list(_promises(report.checker))
+    return lines + list(verdict_lines(report.checker))
 
 
 def _remarks_on_runs(report: RunsReport) -> list[str]:
@@ -119,13 +117,3 @@ def _remarks_on_runs(report: RunsReport) -> list[str]:
     if not bad:
         lines.append(f"All {len(report.runs)} runs were judged, and all kept their promises.")
     return lines
-
-
-def _promises(checked: Report) -> Iterator[str]:
-    """Which promises were put to the test, and what contradicts them."""
-    kept = [one.invariant for one in checked.verdicts if one.verdict == "ok"]
-    rest = ", ".join(checked.not_exercised) or "none"
-    yield f"Promises kept: {', '.join(kept) or 'none'}. Not exercised: {rest}."
-    for verdict in checked.verdicts:
-        if verdict.excerpt:
-            yield from excerpt_lines(verdict)

@@ -45,7 +45,7 @@ class Plan(Struct, frozen=True):
     shape: ShapeName = "pairs"
     codec: CodecName = "msgpack"
     conversations: int = 0
-    """Only in `zipf`: over how many the sends are spread."""
+    """Only in `zipf` and for growth: over how many the sends are spread."""
     seed: int = 0
     """Only in `zipf`: of the draws."""
 
