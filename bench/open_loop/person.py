@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 from msgspec import UNSET
 
 from bench.history import Recorder
-from bench.isolation.line import Line
+from bench.open_loop.line import Line
 from bench.opening import HANDSHAKE_SECONDS
 from bench.process import LoadError
 from bench.seen import note_ack, note_refusal
