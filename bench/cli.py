@@ -14,6 +14,7 @@ from bench.checker.check import Report
 from bench.checker.printing import excerpt_lines
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.isolation.command import isolation
+from bench.offered.command import latency
 from bench.ordering import OrderingReport, Shape, measure_own_relay, measure_relay_at
 from bench.relay_of_its_own import LIFTED
 from bench.run import GENERATOR_BOUND
@@ -24,6 +25,7 @@ _POSITIVE: Final = validators.Number(gte=1)
 
 app = App(name="bench", help="Measure a relay, and check what it promises while it is loaded.")
 app.command(isolation)
+app.command(latency)
 app.command("bench.isolation.rerun:rerun", help="Repeat an isolation experiment from its bundle.")
 app.command("bench.isolation.rerun:report", help="Draw the report of a bundle again.")
 

@@ -9,7 +9,6 @@ from typing import Final
 from bench.final_read import FinalRead
 from bench.open_loop.person import Person, Shared
 from bench.process import LoadError
-from ksmp.types import GlobalInboxSeq
 
 CONNECTING_AT_ONCE: Final = 64
 READING_AT_ONCE: Final = 8
@@ -75,7 +74,7 @@ class Crowd:
         async def read(person: Person) -> None:
             nonlocal unread
             try:
-                await FinalRead(shared.recorder, person.token, GlobalInboxSeq(0)).run(shared.url)
+                await FinalRead(shared.recorder, person.token, person.base).run(shared.url)
             except LoadError:  # as where the fault has ended the relay
                 unread += 1
 
