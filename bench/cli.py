@@ -162,11 +162,11 @@ def _print_table(report: OrderingReport) -> None:
     table = Table("", "per second", "p50 ms", "p99 ms", "p99.9 ms", title=title)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, rate, latency in (
+    for name, rate, taken in (
         ("acked", report.acked_per_s, report.ack_ms),
         ("delivered", report.delivered_per_s, report.delivery_ms),
     ):
-        figures = (f"{value:,.2f}" for value in (latency.p50, latency.p99, latency.p999))
+        figures = (f"{value:,.2f}" for value in (taken.p50, taken.p99, taken.p999))
         table.add_row(name, f"{rate:,.0f}", *figures)
     console = Console(highlight=False, markup=False)
     console.print(table)

@@ -1,4 +1,4 @@
-"""`ksmp-relay bench latency`: how long a message takes, at a load that does not wait for answers."""
+"""`ksmp-relay bench latency`: how long messages take at a load that does not wait for answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads one after the other, each several times, each judged: what a relay's latency is at which."""
+"""Loads one after the other, each several times, each judged: a relay's latency at every one."""
 
 from __future__ import annotations
 
