@@ -12,6 +12,7 @@ from rich.console import Console
 from bench.growth_command import growth
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.isolation.command import isolation
+from bench.offered.command import latency
 from bench.ordering import measure_own_relay, measure_relay_at
 from bench.ordering_table import print_ordering
 from bench.plan import CodecName, ShapeName
@@ -27,6 +28,7 @@ _POSITIVE: Final = validators.Number(gte=1)
 
 app = App(name="bench", help="Measure a relay, and check what it promises while it is loaded.")
 app.command(isolation)
+app.command(latency)
 app.command(replay)
 app.command(storm)
 app.command(growth)

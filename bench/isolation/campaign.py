@@ -28,7 +28,6 @@ from bench.isolation.command import CONVERSATIONS, RESULT_SECONDS, VICTIM_OF
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import FaultName, Findings
 from bench.isolation.page import write_part
-from bench.isolation.places import stores_of
 from bench.isolation.results import (
     ON_DISK,
     RESULTS,
@@ -41,6 +40,7 @@ from bench.isolation.results import (
 )
 from bench.isolation.results_page import page_on_disk, results_page
 from bench.isolation.surroundings import machine, versions
+from bench.places import stores_of
 from bench.relay_of_its_own import StartError
 from bench.run import RunError
 
@@ -87,7 +87,7 @@ def campaign(experiments: Sequence[Experiment], out: Path, run: Run) -> Results:
         OSError: the directory cannot be written to.
     """
     out.mkdir(parents=True, exist_ok=True)
-    ran_on = machine(stores_of(experiments[0]))  # before anything else goes on
+    ran_on = machine(stores_of(in_memory=experiments[0].in_memory))  # before anything else goes on
     results = Results(_now(), versions(), ran_on, ())
     for number, experiment in enumerate(experiments, 1):
         _say(f"{experiment.fault}: {number} of {len(experiments)}")

@@ -12,10 +12,10 @@ from msgspec import UNSET
 from bench.isolation.failpoints import Failpoints, NoRelayError, for_conversations
 from bench.isolation.findings import FaultName
 from bench.isolation.flood import Flood
-from bench.isolation.person import POISON, Person
 from bench.isolation.plan import Flooded, LoadPlan
 from bench.isolation.schedule import stuck_readers, victims_of
 from bench.isolation.stuck import StuckReaders
+from bench.open_loop.person import POISON, Person
 from storage.fault_orders import LONGEST_DELAY_SECONDS, Action, ConversationName, Order, Place
 
 LOOP_HELD_SHARE: Final = 0.1

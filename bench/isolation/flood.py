@@ -16,9 +16,9 @@ from typing import Final
 import msgspec
 
 from bench.isolation.flooder import BEGIN, END, Flooder, FloodPlan
-from bench.isolation.person import Person
 from bench.isolation.plan import Flooded, LoadPlan
 from bench.isolation.schedule import victims_of
+from bench.open_loop.person import Person
 from bench.process import LoadError
 from bench.run import PACKAGES
 

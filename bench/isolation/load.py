@@ -19,13 +19,14 @@ from msgspec import structs
 from bench.checker.bystanders import BASELINE
 from bench.checker.records import Setting
 from bench.history import Recorder
-from bench.isolation.crowd import Crowd
+from bench.isolation.crowd import StruckCrowd
 from bench.isolation.failpoints import FailpointError
 from bench.isolation.faults import SLOWER, Fault, fault_of
-from bench.isolation.pace import pace
 from bench.isolation.plan import Done, LoadPlan, decode_plan
-from bench.isolation.schedule import NS, schedule_of
+from bench.isolation.schedule import schedule_of
 from bench.isolation.timeline import Phase
+from bench.open_loop.arrivals import NS
+from bench.open_loop.pace import pace
 from bench.plan import Progress, Refused, Started, Stopped
 from bench.process import LoadError, asked, say
 from relay.system import lift_descriptor_limit
@@ -53,7 +54,7 @@ async def _run(plan: LoadPlan) -> None:
         seed=plan.experiment.seed,
         configuration=_configuration(plan),
     )
-    crowd = Crowd(plan, recorder)
+    crowd = StruckCrowd(plan, recorder)
     try:
         await crowd.come(lambda count: _tell("connecting", count, len(crowd.persons)))
         fault = fault_of(plan, crowd.persons)
@@ -76,7 +77,9 @@ async def _run(plan: LoadPlan) -> None:
 class _Experiment:
     """From the warm-up to the end of the recovery."""
 
-    def __init__(self, plan: LoadPlan, crowd: Crowd, recorder: Recorder, fault: Fault) -> None:
+    def __init__(
+        self, plan: LoadPlan, crowd: StruckCrowd, recorder: Recorder, fault: Fault
+    ) -> None:
         self._plan = plan
         self._crowd = crowd
         self._recorder = recorder

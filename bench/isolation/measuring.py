@@ -5,19 +5,18 @@ Latencies are counted as the checker counts them (`bench.checker.bystanders`).
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Final
 
-from bench.checker.bystanders import BASELINE, MS, first_attempts
-from bench.checker.index import acked_at_of
+from bench.checker.bystanders import BASELINE, MS
 from bench.checker.loading import load
 from bench.checker.reading import HistoryError
 from bench.checker.story import Story, Window
 from bench.isolation.experiment import SHARES
 from bench.isolation.timeline import Moment, Phase, Series, Span, Timeline
+from bench.open_loop.sends import sends_of
 
 NS: Final = 1_000_000_000
 
@@ -47,19 +46,13 @@ def timeline_of_story(story: Story, moments: Sequence[Moment]) -> Timeline:
         "recovery": Span((fault.ended_at - zero) / NS, (ended_at - zero) / NS),
     }
     bystanders, victims = Series(), Series()
-    first_of, acked_at, delivered_at = first_attempts(story), acked_at_of(story), _delivered(story)
-    attempts = story.attempts
-    for meant_at, offer in sorted(
-        (attempts.at[attempt] - attempts.late[attempt], offer)
-        for offer, attempt in enumerate(first_of)
-        if attempt >= 0
-    ):
+    for meant_at, offer, acked_at, delivered_at in sends_of(story):
         if zero <= meant_at < ended_at:
             is_struck = story.offers.conversation[offer] in fault.victims
             series = victims if is_struck else bystanders
             series.meant_at_s.append((meant_at - zero) / NS)
-            series.ack_ms.append(_ms(acked_at[offer], meant_at))
-            series.delivery_ms.append(_ms(delivered_at[offer], meant_at))
+            series.ack_ms.append(_ms(acked_at, meant_at))
+            series.delivery_ms.append(_ms(delivered_at, meant_at))
     return Timeline(phases, bystanders, victims, tuple(moments))
 
 
@@ -88,42 +81,6 @@ def _recovery_ns(story: Story) -> int:
     if not isinstance(seconds, int | float):
         raise HistoryError("it does not say how many seconds the experiment took")
     return int(seconds * SHARES["recovery"] * NS)
-
-
-def _delivered(story: Story) -> array[int]:
-    """Offer → when its recipient was first sent it (−1: never), the final read not counted."""
-    delivered = array("q", [-1]) * len(story.offers.conversation)
-    recipients = _recipients(story)
-    finals = _final_connections(story)
-    connections, frames, offers = story.connections, story.frames, story.offer_of_payload
-    for at, connection, payload in zip(frames.at, frames.connection, frames.payload, strict=True):
-        offer = offers.get(payload, -1)
-        if offer < 0 or delivered[offer] >= 0 or connection in finals:
-            continue
-        if connections[connection].user == recipients[offer]:
-            delivered[offer] = at
-    return delivered
-
-
-def _recipients(story: Story) -> array[int]:
-    conversations = story.conversations
-    return array(
-        "q",
-        (
-            conversations[conversation].peer_of(sender)
-            for conversation, sender in zip(
-                story.offers.conversation, story.offers.sender, strict=True
-            )
-        ),
-    )
-
-
-def _final_connections(story: Story) -> Collection[int]:
-    return frozenset(
-        number
-        for number, connection in enumerate(story.connections)
-        if any(asked.is_final for asked in connection.asked)
-    )
 
 
 def _ms(at: int, meant_at: int) -> float:

@@ -29,11 +29,11 @@ from bench.isolation.findings import FaultName, Findings
 from bench.isolation.judging import Costs, findings_of
 from bench.isolation.measuring import baseline_began_wall_ms, timeline_of_story
 from bench.isolation.moments import moments_of
-from bench.isolation.places import recorded_aside, stores_of
 from bench.isolation.plan import Done, LoadPlan
 from bench.isolation.saturation import measure_saturation
 from bench.isolation.schedule import victims_of
 from bench.ordering import relay_version
+from bench.places import recorded_aside, stores_of
 from bench.plan import Progress, Refused, Started, Stopped
 from bench.relay_of_its_own import PROGRAM, OwnRelay, relay_of_its_own, tokens_of
 from bench.run import ENDED_EARLY, RunError, ServerCpu, generator, progress_bar
@@ -65,7 +65,7 @@ def run(experiment: Experiment, directory: Path, *, program: Sequence[str] = PRO
         RunError: there is no measurement; nothing of it is left in the directory.
         OSError: the directory cannot be written to; nothing is left in it either.
     """
-    stores = stores_of(experiment)
+    stores = stores_of(in_memory=experiment.in_memory)
     directory.mkdir(parents=True, exist_ok=True)
     with unwound_when_told_to_end(), _nothing_half_done(directory):
         users = [f"isolation-{number}" for number in range(2 * experiment.conversations)]

@@ -1,7 +1,6 @@
 """Who is meant to send when: the whole load, decided by the seed before it begins.
 
-An open loop: the times do not depend on what the relay does. All senders together are one Poisson
-process, and each send is anybody's; so each sender by itself is a Poisson process, too.
+An open loop: the times do not depend on what the relay does.
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.isolation.experiment import Experiment
+from bench.open_loop.arrivals import NS, poisson
 
 POISON_SHARE: Final = 0.1
 """Of the victims' sends, where the fault is poison."""
-
-NS: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +41,8 @@ def schedule_of(experiment: Experiment, rate_per_s: float, warm_up_seconds: floa
     chance, poison = _chance(experiment.seed, "sends"), _chance(experiment.seed, "poison")
     poisoned = frozenset(victims_of(experiment)) if experiment.fault == "poison" else frozenset()
     schedule = Schedule(array("q"), array("l"), bytearray())
-    at, end = -warm_up_seconds, experiment.seconds
-    while (at := at + chance.expovariate(rate_per_s)) < end:
-        sender = chance.randrange(2 * experiment.conversations)
+    senders = 2 * experiment.conversations
+    for at, sender in poisson(chance, rate_per_s, -warm_up_seconds, experiment.seconds, senders):
         schedule.at_ns.append(int(at * NS))
         schedule.sender.append(sender)
         schedule.is_poison.append(sender // 2 in poisoned and poison.random() < POISON_SHARE)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Final
 
-from bench.isolation.person import Person
+from bench.open_loop.person import Person
 
 FILLERS: Final = 16
 FILLER_BYTES: Final = 65_536

@@ -51,7 +51,7 @@ def test_a_handshake_that_is_cut_off_is_noticed_at_once_so_that_it_can_be_made_a
     tmp_path: Path,
 ) -> None:
     async def visit() -> None:
-        async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.transport.abort()
 
         server = await asyncio.start_server(hang_up, "127.0.0.1", 0)

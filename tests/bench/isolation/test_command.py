@@ -21,8 +21,8 @@ from bench.isolation.bundle import read_bundle
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Findings
 from bench.isolation.measuring import timeline_of, windows_of
-from bench.isolation.places import IN_MEMORY
 from bench.isolation.timeline import Moment
+from bench.places import IN_MEMORY
 from relay.cli import run
 from relay.exits import ExitCode
 from tests.wire.relay_process import PROGRAM, REPOSITORY
@@ -222,7 +222,7 @@ def test_a_store_in_memory_is_there_and_is_gone_afterwards(tmp_path: Path) -> No
 def test_a_store_for_which_there_is_no_room_in_memory_is_told_before_anything_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bench.isolation.places.ROOM_FOR_STORE_BYTES", 1 << 60)
+    monkeypatch.setattr("bench.places.ROOM_FOR_STORE_BYTES", 1 << 60)
     out = tmp_path / "out"
     code = run(["bench", "isolation", "--fault", "flood", *SMALL, "--in-memory", "--out", str(out)])
 

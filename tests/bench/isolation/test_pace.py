@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench.isolation.pace import AT_ONCE, pace
+from bench.open_loop.pace import AT_ONCE, pace
 
 MS = 1_000_000
 

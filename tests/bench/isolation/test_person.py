@@ -17,7 +17,7 @@ from bench.checker.loading import load
 from bench.checker.story import Story
 from bench.history import Recorder
 from bench.isolation.measuring import timeline_of_story
-from bench.isolation.person import Contents, Person, Shared
+from bench.open_loop.person import Contents, Person, Shared
 from bench.process import LoadError
 from ksmp.types import ConversationId, UserId
 from tests.wire.relay_process import RelayProcess
@@ -222,7 +222,7 @@ def test_a_line_that_is_lost_while_it_opens_is_an_error_and_not_waited_for(
         finally:
             ann.leave()
 
-    monkeypatch.setattr("bench.isolation.person.Line", Lost)
+    monkeypatch.setattr("bench.open_loop.person.Line", Lost)
     with (
         Recorder(tmp_path / "history", relay="none", configuration={}) as recorder,
         pytest.raises(LoadError, match="lost before it had resumed"),

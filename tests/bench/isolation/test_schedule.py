@@ -8,7 +8,8 @@ import pytest
 from msgspec import structs
 
 from bench.isolation.experiment import Experiment
-from bench.isolation.schedule import NS, Schedule, schedule_of, stuck_readers, victims_of
+from bench.isolation.schedule import Schedule, schedule_of, stuck_readers, victims_of
+from bench.open_loop.arrivals import NS
 
 EXPERIMENT = Experiment("poison", 50, 5, 60.0, 1_000.0, seed=7, quick=False)
 

@@ -10,8 +10,6 @@ from shutil import disk_usage, move
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
-from bench.isolation.bundle import HISTORY
-from bench.isolation.experiment import Experiment
 from bench.run import RunError
 
 IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - only directories of our own are made in it
@@ -24,13 +22,13 @@ ROOM_FOR_STORE_BYTES: Final = 2 << 30
 """More than such an experiment stores."""
 
 
-def stores_of(experiment: Experiment) -> Path:
-    """The directory in which the relay of an experiment has its own.
+def stores_of(*, in_memory: bool) -> Path:
+    """The directory in which the relay of a measurement has its own.
 
     Raises:
         RunError: it is to be in memory, where there is no room.
     """
-    if not experiment.in_memory:
+    if not in_memory:
         return Path(gettempdir())
     memory = _memory(ROOM_FOR_STORE_BYTES)
     if memory is None:
@@ -51,7 +49,7 @@ def recorded_aside(history: Path) -> Iterator[Path]:
         yield history.absolute()
         return
     with TemporaryDirectory(prefix="ksmp-history-", dir=memory) as name:
-        recorded = Path(name) / HISTORY
+        recorded = Path(name) / history.name
         yield recorded
         move(recorded, history)
 

@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 from msgspec import UNSET
 
 from bench.history import Recorder
-from bench.isolation.line import Line
+from bench.open_loop.line import Line
 from bench.opening import HANDSHAKE_SECONDS
 from bench.process import LoadError
 from bench.seen import note_ack, note_refusal
@@ -97,7 +97,9 @@ class Person:
         peer: UserId,
         conversation_id: ConversationId,
         receive_bytes: int | None,
+        run_id: str = "",
     ) -> None:
+        """`run_id` tells its messages from those of an earlier load on the same store."""
         self.token = token
         self.user = user
         self.peer = peer
@@ -110,9 +112,12 @@ class Person:
         """Set while there is a line that has resumed."""
         self._shared = shared
         self._receive_bytes = receive_bytes
+        self._message_prefix = f"{user}.{run_id}." if run_id else f"{user}."
         self._loop = asyncio.get_running_loop()
         self._line: Line | None = None
         self._cursor: GlobalInboxSeq | None = None
+        self.base = GlobalInboxSeq(0)
+        """Where the inbox ended at the first connection: what is before it is not of this load."""
         self._sent = 0
         self._due: list[_Due] = []
         self._unacked: dict[str, _Unacked] = {}
@@ -178,7 +183,7 @@ class Person:
         if self._line is not None:
             self._connection = self._line.number
         if self._cursor is None:
-            self._cursor = event.head_global_inbox_seq
+            self._cursor = self.base = event.head_global_inbox_seq
         return self._cursor
 
     def take_frame(self, frame: InboxFrame) -> None:
@@ -280,7 +285,7 @@ class Person:
         """The message, and that it is offered now: that is in the history."""
         recorder, contents = self._shared.recorder, self._shared.contents
         self._sent += 1
-        message_id = f"{self.user}.{self._sent}"
+        message_id = f"{self._message_prefix}{self._sent}"
         key = POISON + message_id if due.is_poison else message_id
         created_ms = time_ns() // 1_000_000
         envelope = Envelope(

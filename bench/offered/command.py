@@ -1,0 +1,106 @@
+"""`ksmp-relay bench latency`: how long messages take at a load that does not wait for answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from cyclopts import Parameter, validators
+from rich.console import Console
+from rich.table import Table
+
+from bench.checker.printing import excerpt_lines
+from bench.offered.sweep import LatencyReport, Spread, Wish, measure_latency
+from bench.run import GENERATOR_BOUND
+from bench.telling import measuring, print_json
+from relay.exits import CommandError, ExitCode
+
+_POSITIVE: Final = validators.Number(gte=1)
+
+
+def latency(
+    *,
+    rate: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    pairs: Annotated[int, Parameter(validator=_POSITIVE)] = 100,
+    size: Annotated[int, Parameter(validator=_POSITIVE)] = 256,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3_600))] = 10.0,
+    warm_up: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=600))] = 2.0,
+    runs: Annotated[int, Parameter(validator=_POSITIVE)] = 3,
+    seed: int = 1,
+    in_memory: bool = False,
+    url: str | None = None,
+    tokens: Annotated[Path | None, Parameter(validator=validators.Path(exists=True))] = None,
+    json: bool = False,
+) -> int:
+    """Offer loads that do not wait for the relay, and tell how long messages take at each.
+
+    Latencies count from when a send was meant, so that a relay that holds its senders up does not
+    hide how long their messages waited. Exits with 1 when a promise was broken, or a message was
+    not acked or did not come.
+
+    Parameters
+    ----------
+    rate
+        Sends per second of all users; without it, 10 % to 90 % of what the relay can do.
+    pairs
+        Pairs of users; both sides send.
+    size
+        Bytes of ciphertext in each message.
+    seconds
+        How long to measure each load.
+    warm_up
+        Seconds of the same load before that.
+    runs
+        How often each load is measured; medians are told, with the lowest and the highest.
+    seed
+        Decides who sends when.
+    in_memory
+        Keep the store of the relay in memory.
+    url
+        A relay that runs already; needs --tokens.
+    tokens
+        A file with one token a line, two for each pair, in pair order.
+    json
+        Print JSON on standard output instead of a table.
+    """
+    if (url is None) != (tokens is None):
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            "--url and --tokens belong together",
+            "Give both, or neither to measure a relay started for it.",
+        )
+    wish = Wish(rate, pairs, size, seconds, warm_up, runs, seed, in_memory, url, tokens)
+    with measuring():
+        report = measure_latency(wish)
+    if json:
+        print_json(report)
+    else:
+        _print(report)
+    return ExitCode.OK if report.is_good else ExitCode.FAILED
+
+
+def _print(report: LatencyReport) -> None:
+    columns = ("offered/s", "acked/s", "p50 ms", "p99 ms", "p99.9 ms", "worst ms", "delivery p99")
+    table = Table(*columns, title="Acks, from when the send was meant: median (lowest to highest)")
+    console = Console(highlight=False, markup=False)
+    for one in report.loads:
+        acks = one.ack_p50_ms, one.ack_p99_ms, one.ack_p999_ms, one.ack_worst_ms
+        figures = (_words(spread) for spread in (one.acked_per_s, *acks, one.delivery_p99_ms))
+        table.add_row(f"{one.rate_per_s:,.0f}{' *' if one.generator_bound else ''}", *figures)
+    console.print(table)
+    if any(one.generator_bound for one in report.loads):
+        bound = f"{GENERATOR_BOUND:.0%}"
+        console.print(f"* The generator took more than {bound} of a core: its own figures.")
+    for one in report.loads:
+        cpu = max(run.generator_cpu for run in one.runs)
+        console.print(f"At {one.rate_per_s:,.0f}/s the generator took {cpu:.0%} of a core.")
+        for run in one.runs:
+            for verdict in run.checker.verdicts:
+                for line in excerpt_lines(verdict) if verdict.excerpt else ():
+                    console.print(line, soft_wrap=True)
+    console.print("Every promise kept." if report.is_good else "Not every promise was kept.")
+
+
+def _words(spread: Spread) -> str:
+    return f"{spread.median:,.2f} ({spread.lowest:,.2f} to {spread.highest:,.2f})"
