@@ -67,7 +67,7 @@ PEERS: Final = {
             partial(_nats, synced=False),
             "bench.nats",
             False,
-            "the message has been written to the stream's file, NOT synced at the ack (its default)",
+            "the message is written to the stream's file, NOT synced at the ack (the default)",
             NATS_DOES_NOT,
         ),
         Peer(
