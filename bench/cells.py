@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Annotated, Final, Literal, NamedTuple, get_args
+from typing import Annotated, Final, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 from cyclopts import App, Parameter, validators
 from rich.console import Console
 
-from bench.cells_result import Cell, CellsResult, cell_of, lmdb_beside
+from bench.cells_result import Cell, CellsResult, Failure, cell_of, lmdb_beside
 from bench.cells_table import print_cells
 from bench.ending import unwound_when_told_to_end
 from bench.isolation.surroundings import machine, versions
@@ -36,11 +37,15 @@ CellName = Literal[
 PLAIN: Final[CellName] = "16x16"
 """The cell that the others are compared with."""
 
+LMDB_ALONE: Final = "LMDB alone"
+"""What follows the plain cell in each round, where it fails."""
+
 RESULT: Final = "result.json"
 PAGE: Final = "report.html"
 SYNC_DELAY_MS: Final = 5.0
 CONVERSATIONS: Final = 100_000
 
+R = TypeVar("R")
 _POSITIVE: Final = validators.Number(gte=1)
 
 app = App(name="bench.cells", help="Measure the relay under every shape of load, in turns.")
@@ -68,7 +73,9 @@ def cells(
     out: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Measure every cell in turns; exits with 1 when a promise was broken, or nothing measured.
+    """Measure every cell in turns; exits with 1 when a promise was broken, or a run failed.
+
+    What failed is told, with its cell and round; the figures of the others are kept.
 
     Parameters
     ----------
@@ -112,23 +119,34 @@ def cells(
 
 
 def measure_cells(wanted: Wanted, names: Sequence[CellName]) -> CellsResult:
-    """All of these, in turns.
+    """All of these, in turns. What fails is left out, and told with the figures of the others.
 
     Raises:
-        StartError: a relay does not start.
-        RunError: one could not be measured.
+        RunError: none could be measured; it is the first one's reason.
     """
     assert PLAIN in names
     shapes = {name: shape_of(name, wanted) for name in names}
-    runs: dict[CellName, list[OrderingReport]] = {name: [] for name in names}
-    alone: list[LmdbReport] = []
+    runs: dict[CellName, list[OrderingReport | None]] = {name: [] for name in names}
+    alone: list[LmdbReport | None] = []
+    failures: list[Failure] = []
+
+    def kept(number: int, name: str, measure: Callable[[], R]) -> R | None:
+        try:
+            return measure()
+        except (StartError, RunError) as error:
+            failures.append(Failure(number, name, str(error)))
+            return None
+
     for number, name in _turns(wanted.rounds, names):
         if sys.stderr.isatty():
             Console(stderr=True).print(f"Round {number} of {wanted.rounds}: {name}")
-        run = measure_own_relay(shapes[name])
+        run = kept(number, name, partial(measure_own_relay, shapes[name]))
         runs[name].append(run)
         if name == PLAIN:
-            alone.append(measure_lmdb_alone(run))
+            measure = partial(measure_lmdb_alone, run) if run is not None else None
+            alone.append(None if measure is None else kept(number, LMDB_ALONE, measure))
+    if not any(run is not None for of_one in runs.values() for run in of_one):
+        raise RunError(failures[0].why)
     return CellsResult(
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
@@ -137,6 +155,7 @@ def measure_cells(wanted: Wanted, names: Sequence[CellName]) -> CellsResult:
         plain=PLAIN,
         cells=tuple(_cells(names, runs)),
         lmdb_alone=lmdb_beside(alone, runs[PLAIN]),
+        failures=tuple(failures),
     )
 
 
@@ -216,9 +235,12 @@ def _turns(rounds: int, names: Sequence[CellName]) -> Iterator[tuple[int, CellNa
             yield number, name
 
 
-def _cells(names: Sequence[CellName], runs: dict[CellName, list[OrderingReport]]) -> Iterator[Cell]:
+def _cells(
+    names: Sequence[CellName], runs: Mapping[CellName, Sequence[OrderingReport | None]]
+) -> Iterator[Cell]:
     for name in names:
-        yield cell_of(name, runs[name], None if name == PLAIN else runs[PLAIN])
+        if any(run is not None for run in runs[name]):
+            yield cell_of(name, runs[name], None if name == PLAIN else runs[PLAIN])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from bench.cells_table import figure, ratio, remarks
 from bench.isolation.markup import Markup, drawing, element, table
 from bench.isolation.plots import canvas as c
 from bench.isolation.report import POLICY, STYLE
-from bench.runs import Spread
+from bench.spread import Spread
 
 TITLE: Final = "The relay under every shape of load"
 NOTE: Final = (

@@ -8,16 +8,20 @@ would compare generators.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 
 from bench.isolation.surroundings import Machine, Versions
 from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport
-from bench.runs import Spread, spread
+from bench.spread import Spread, spread
 
-Reason = Literal["GENERATOR_BOUND", "NOTHING_ACKED"]
+Reason = Literal["GENERATOR_BOUND", "NOTHING_ACKED", "NOTHING_BESIDE"]
+"""The last: in no round there are runs of both."""
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Cell(Struct, frozen=True):
@@ -51,6 +55,14 @@ class LmdbBeside(Struct, frozen=True):
     runs: tuple[LmdbReport, ...]
 
 
+class Failure(Struct, frozen=True):
+    """A run that could not be made. It is not among its cell's, and has no ratio."""
+
+    round: int
+    cell: str
+    why: str
+
+
 class CellsResult(Struct, frozen=True):
     """Everything; `result.json` holds this."""
 
@@ -62,45 +74,57 @@ class CellsResult(Struct, frozen=True):
     plain: str
     """The cell that ratios are to."""
     cells: tuple[Cell, ...]
-    lmdb_alone: LmdbBeside
+    lmdb_alone: LmdbBeside | None
+    """Null where no run of it could be made."""
+    failures: tuple[Failure, ...]
 
     @property
     def is_good(self) -> bool:
-        """Whether every run of every cell is."""
-        return all(cell.is_good for cell in self.cells)
+        """Whether every run of every cell was made, and is."""
+        return not self.failures and all(cell.is_good for cell in self.cells)
 
 
 def cell_of(
-    name: str, runs: Sequence[OrderingReport], plain: Sequence[OrderingReport] | None
+    name: str,
+    rounds: Sequence[OrderingReport | None],
+    plain: Sequence[OrderingReport | None] | None,
 ) -> Cell:
-    """One cell; `plain` are the runs of the same rounds that it is compared with, if with any."""
-    reason = None if plain is None else _why_no_ratio(runs, plain)
+    """One cell, of which at least one run was made; None stands for one that was not.
+
+    `plain` are the runs of the same rounds that it is compared with, if with any.
+    """
+    made = _made(rounds)
+    both = [] if plain is None else _in_both(rounds, plain)
+    reason = None if plain is None else _why_no_ratio([*made, *_made(plain)], both)
     ratio = None
     if plain is not None and reason is None:
-        rounds = zip(runs, plain, strict=True)
-        ratio = spread([ours.acked_per_s / theirs.acked_per_s for ours, theirs in rounds])
+        ratio = spread([ours.acked_per_s / theirs.acked_per_s for ours, theirs in both])
     return Cell(
         name=name,
-        load=load_of(runs[0]),
-        acked_per_s=spread([run.acked_per_s for run in runs]),
-        ack_p50_ms=spread([run.ack_ms.p50 for run in runs]),
-        ack_p99_ms=spread([run.ack_ms.p99 for run in runs]),
+        load=load_of(made[0]),
+        acked_per_s=spread([run.acked_per_s for run in made]),
+        ack_p50_ms=spread([run.ack_ms.p50 for run in made]),
+        ack_p99_ms=spread([run.ack_ms.p99 for run in made]),
         ratio=ratio,
         no_ratio=reason,
-        runs=tuple(runs),
+        runs=tuple(made),
     )
 
 
-def lmdb_beside(runs: Sequence[LmdbReport], plain: Sequence[OrderingReport]) -> LmdbBeside:
+def lmdb_beside(
+    rounds: Sequence[LmdbReport | None], plain: Sequence[OrderingReport | None]
+) -> LmdbBeside | None:
     """LMDB alone in all rounds, and the plain cell beside it."""
-    is_bound = any(run.generator_bound for run in plain)
-    rounds = zip(plain, runs, strict=True)
-    ratios = [ours.acked_per_s / alone.messages_per_s for ours, alone in rounds]
+    made = _made(rounds)
+    if not made:
+        return None
+    is_bound = any(run.generator_bound for run in _made(plain))
+    ratios = [ours.acked_per_s / alone.messages_per_s for ours, alone in _in_both(plain, rounds)]
     return LmdbBeside(
-        messages_per_s=spread([run.messages_per_s for run in runs]),
+        messages_per_s=spread([run.messages_per_s for run in made]),
         ratio=None if is_bound else spread(ratios),
         no_ratio="GENERATOR_BOUND" if is_bound else None,
-        runs=tuple(runs),
+        runs=tuple(made),
     )
 
 
@@ -117,7 +141,21 @@ def load_of(run: OrderingReport) -> str:
     return f"{what}, {run.size:,} B{codec}{late}"
 
 
-def _why_no_ratio(runs: Sequence[OrderingReport], plain: Sequence[OrderingReport]) -> Reason | None:
-    if any(run.generator_bound for run in (*runs, *plain)):
+def _made(rounds: Sequence[T | None]) -> list[T]:
+    return [run for run in rounds if run is not None]
+
+
+def _in_both(ours: Sequence[T | None], theirs: Sequence[U | None]) -> list[tuple[T, U]]:
+    """Of the rounds in which both were made."""
+    rounds = zip(ours, theirs, strict=True)
+    return [(one, other) for one, other in rounds if one is not None and other is not None]
+
+
+def _why_no_ratio(
+    runs: Sequence[OrderingReport], both: Sequence[tuple[OrderingReport, OrderingReport]]
+) -> Reason | None:
+    if any(run.generator_bound for run in runs):
         return "GENERATOR_BOUND"
-    return None if all(run.acked_per_s for run in plain) else "NOTHING_ACKED"
+    if not both:
+        return "NOTHING_BESIDE"
+    return None if all(plain.acked_per_s for _, plain in both) else "NOTHING_ACKED"

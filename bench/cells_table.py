@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bench.cells_result import Cell, CellsResult, LmdbBeside
 from bench.run import GENERATOR_BOUND
-from bench.runs import Spread
+from bench.spread import Spread
 
 BOUND_REMARK: Final = (
     f"GENERATOR_BOUND: in a round a load generator took more than {GENERATOR_BOUND:.0%} of a core,"
@@ -62,7 +62,7 @@ def ratio(of: Cell | LmdbBeside, between: str) -> str:
 
 def remarks(result: CellsResult) -> list[str]:
     """What the figures do not say."""
-    lines = [_beside_lmdb(result)]
+    lines = [] if result.lmdb_alone is None else [_beside_lmdb(result.plain, result.lmdb_alone)]
     if any(cell.no_ratio == "GENERATOR_BOUND" for cell in result.cells):
         lines.append(BOUND_REMARK)
     bad = [cell for cell in result.cells if not cell.is_good]
@@ -73,17 +73,18 @@ def remarks(result: CellsResult) -> list[str]:
             f"{cell.name} is not good: promises broken: {', '.join(broken) or 'none'};"
             f" messages that did not arrive: {undelivered}."
         )
+    lines += [f"{one.cell} failed in round {one.round}: {one.why}." for one in result.failures]
     runs = sum(len(cell.runs) for cell in result.cells)
     if not bad:
-        lines.append(f"All {runs} runs were judged by the checker, and kept their promises.")
+        which = f"The {runs} other" if result.failures else f"All {runs}"
+        lines.append(f"{which} runs were judged by the checker, and kept their promises.")
     return lines
 
 
-def _beside_lmdb(result: CellsResult) -> str:
-    alone = result.lmdb_alone
+def _beside_lmdb(plain: str, alone: LmdbBeside) -> str:
     per_commit = sorted(run.records_per_commit for run in alone.runs)
     return (
         f"LMDB alone, with the rows of as many messages in a transaction ({per_commit[0]:,} …"
         f" {per_commit[-1]:,}), commits {' · '.join(figure(alone.messages_per_s, 0))} messages per"
-        f" second; ratio of {result.plain} to it: {ratio(alone, ' · ')}."
+        f" second; ratio of {plain} to it: {ratio(alone, ' · ')}."
     )

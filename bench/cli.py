@@ -21,7 +21,7 @@ from bench.replay_command import replay
 from bench.runs import measure_runs
 from bench.shape import PAIRS, Shape, lifted_for
 from bench.storm_command import storm
-from bench.telling import measuring, print_json
+from bench.telling import measuring, print_json, require_both_or_neither
 from relay.exits import CommandError, ExitCode
 
 _POSITIVE: Final = validators.Number(gte=1)
@@ -99,7 +99,7 @@ def ordering(
     json
         Print JSON on standard output instead of a table.
     """
-    _require_both_or_neither(url, tokens)
+    require_both_or_neither(url, tokens)
     _require_one_run(runs, history)
     wanted = Shape(
         PAIRS[shape] if pairs is None else pairs,
@@ -157,16 +157,6 @@ def idle(
     else:
         _print_idle(report)
     return ExitCode.OK if report.is_good else ExitCode.FAILED
-
-
-def _require_both_or_neither(url: str | None, tokens: Path | None) -> None:
-    if (url is None) != (tokens is None):
-        raise CommandError(
-            ExitCode.USAGE,
-            "This cannot be measured",
-            "--url and --tokens belong together",
-            "Give both, or neither to measure a relay started for it.",
-        )
 
 
 def _require_one_run(runs: int, history: Path | None) -> None:

@@ -21,7 +21,7 @@ from bench.final_read import FinalRead
 from bench.history import Recorder
 from bench.latency import Latencies
 from bench.plan import Progress, Refused, Started
-from bench.process import LoadError, asked, say
+from bench.process import LoadError, asked, say, unless_failed
 from bench.replay_plan import LiveMeasured, LivePlan, Span, decode_live_plan, decode_span
 from bench.visitor import Visitor
 from ksmp.types import ConversationId
@@ -45,16 +45,7 @@ def main() -> None:
 async def _run(plan: LivePlan) -> None:
     with Recorder(Path(plan.history), relay=plan.relay, seed=plan.seed) as recorder:
         traffic = _Traffic(plan, recorder)
-        running = asyncio.ensure_future(traffic.run())
-        waited: set[asyncio.Future[LiveMeasured] | asyncio.Future[None]] = {
-            running,
-            traffic.failure,
-        }
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if traffic.failure.done():
-            running.cancel()
-            traffic.failure.result()
-        measured = running.result()
+        measured = await unless_failed(traffic.run(), traffic.failure)
     say(measured)
 
 

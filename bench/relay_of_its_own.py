@@ -15,15 +15,15 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from bench.ending import undisturbed, unwound_when_told_to_end
+from bench.ending import unwound_when_told_to_end
 from bench.run import PACKAGES, RunError
+from bench.running import running
 from ksmp.types import DeviceId, UserId
 
 PROGRAM: Final = (sys.executable, "-c", "from relay.cli import main; main()")
 DATA: Final = "data"
 ADMIN_TOKEN: Final = "admin-token"  # noqa: S105 - the name of its file
 START_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.02
 LAST_BREATH_SECONDS: Final = 0.5
 """How long after its connections a relay that has died may be seen to have."""
@@ -114,32 +114,14 @@ def _serving(
     flags: Sequence[str],
     log: Path,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    process: subprocess.Popen[bytes] | None = None
-    try:
-        with undisturbed(), (directory / "output").open("wb") as output, log.open("wb") as logged:
-            process = subprocess.Popen(
-                [*program, "serve", "--data", str(directory / DATA), *_address(directory), *flags],
-                cwd=PACKAGES,
-                env=_environment() | dict(settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=logged,
-                process_group=0,  # Ctrl-C is for who started it, and then ends it in order
-            )
+    words = [*program, "serve", "--data", str(directory / DATA), *_address(directory), *flags]
+    environment = _environment() | dict(settings)
+    with (
+        (directory / "output").open("wb") as output,
+        log.open("wb") as logged,
+        running(words, cwd=PACKAGES, env=environment, stdout=output, stderr=logged) as process,
+    ):
         yield process
-    finally:
-        if process is not None:
-            stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process to end, and end it if it does not."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 class _Listening(Struct):

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bench import plan as plans
-from bench.ending import undisturbed
 from bench.plan import Measured, Plan, Refused, Started, Stopped
+from bench.running import running
 
 GENERATOR_BOUND: Final = 0.8
 """Above this share of a core the generator may be what is measured."""
@@ -71,27 +71,19 @@ def run_generator(module: str, plan: Plan, server_pid: int | None, title: str) -
 @contextmanager
 def generator(module: str, plan: Struct) -> Iterator[Iterable[bytes]]:
     """A process that runs `python -m module` on this plan; the lines it reports."""
-    process: subprocess.Popen[bytes] | None = None
-    try:
-        with undisturbed():
-            process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                cwd=PACKAGES,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                process_group=0,  # Ctrl-C is for who started it, and then ends it
-            )
+    with running(
+        [sys.executable, "-m", module],
+        cwd=PACKAGES,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        end=subprocess.Popen.kill,  # it has nothing to put in order
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         with suppress(BrokenPipeError):  # it has ended already: there will be no report
             process.stdin.write(plans.encode(plan) + b"\n")
             process.stdin.close()
         yield process.stdout
-    finally:
-        if process is not None:
-            process.kill()
-            with process:  # so that it is waited for, and its pipes are closed
-                pass
 
 
 @contextmanager

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import median
 
 import msgspec
 from msgspec import Struct
 
 from bench.latency import Percentiles
 from bench.ordering import OrderingReport
-
-
-class Spread(Struct, frozen=True):
-    """One figure of several runs."""
-
-    median: float
-    lowest: float
-    highest: float
+from bench.spread import Spread, spread
 
 
 class Spreads(Struct, frozen=True):
@@ -70,11 +62,6 @@ def together(runs: Sequence[OrderingReport]) -> RunsReport:
     """The report of these runs."""
     middle = sorted(runs, key=lambda one: one.acked_per_s)[(len(runs) - 1) // 2]
     return RunsReport(**msgspec.structs.asdict(middle), medians=_medians(runs), runs=tuple(runs))
-
-
-def spread(figures: Sequence[float], digits: int = 3) -> Spread:
-    """Median, lowest and highest of at least one."""
-    return Spread(*(round(pick(figures), digits) for pick in (median, min, max)))
 
 
 def _medians(runs: Sequence[OrderingReport]) -> Medians:

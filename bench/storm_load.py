@@ -23,7 +23,7 @@ from bench.history import Recorder
 from bench.idle_plan import Opened
 from bench.idlers import OPENING_AT_ONCE, OPENING_SECONDS
 from bench.plan import Progress, Refused, Started, Stopped
-from bench.process import LoadError, asked, say
+from bench.process import LoadError, asked, say, unless_failed
 from bench.storm_plan import Returned, StormPlan, decode_plan
 from bench.visitor import Visitor
 from ksmp.types import ConversationId
@@ -54,13 +54,7 @@ def main() -> None:
 async def _run(plan: StormPlan) -> None:
     with Recorder(Path(plan.history), relay=plan.relay, seed=plan.seed) as recorder:
         storm = _Storm(plan, recorder)
-        running = asyncio.ensure_future(storm.run())
-        waited: set[asyncio.Future[Returned] | asyncio.Future[None]] = {running, storm.failure}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if storm.failure.done():
-            running.cancel()
-            storm.failure.result()
-        returned = running.result()
+        returned = await unless_failed(storm.run(), storm.failure)
     say(returned)
 
 

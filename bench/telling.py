@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -29,6 +30,21 @@ def measuring() -> Iterator[None]:
         raise CommandError(
             ExitCode.FAILED, "There is no measurement", str(error), "Nothing was judged."
         ) from None
+
+
+def require_both_or_neither(url: str | None, tokens: Path | None) -> None:
+    """A relay that runs already is measured with tokens of its own.
+
+    Raises:
+        CommandError: only one of the two was given.
+    """
+    if (url is None) != (tokens is None):
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            "--url and --tokens belong together",
+            "Give both, or neither to measure a relay started for it.",
+        )
 
 
 def print_json(result: Struct) -> None:

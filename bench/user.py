@@ -22,7 +22,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from websockets.utils import apply_mask as _apply_mask_in_python
 
 from bench.meter import Meter
-from bench.opening import HANDSHAKE_SECONDS, open_websocket
+from bench.opening import answered, open_websocket
 from bench.process import LoadError
 from bench.witness import Witness
 from ksmp.codec import Codec
@@ -122,12 +122,11 @@ class User(WSListener):
         """Connect and resume from now on.
 
         Raises:
-            LoadError: the relay is not there, or refuses.
+            LoadError: the relay is not there, refuses, or does not answer.
         """
         self._opening_began_ns = monotonic_ns()
         self._transport = await open_websocket(self, url, self.token, codec=self._codec)
-        async with asyncio.timeout(HANDSHAKE_SECONDS):
-            await self._resumed
+        await answered(self._resumed)
 
     def begin(self) -> None:
         """Everybody has connected: tell what is going to be sent."""

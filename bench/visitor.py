@@ -15,8 +15,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from bench.checker.records import Frame
 from bench.history import Recorder
-from bench.opening import HANDSHAKE_SECONDS, open_websocket
-from bench.process import LoadError
+from bench.opening import answered, open_websocket
 from bench.seen import frame_of, note_ack, note_connected, note_refusal
 from bench.user import client_message, close_code, subject
 from ksmp.codec import MSGPACK
@@ -78,13 +77,7 @@ class Visitor(WSListener):
         self._resumed = asyncio.get_running_loop().create_future()
         self._fragments.clear()
         await open_websocket(self, url, self.token)
-        if self._transport is None:  # closed before the upgrade, of which picows says nothing
-            raise LoadError("the relay hung up during the handshake")
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                await self._resumed
-        except TimeoutError:
-            raise LoadError("a connection was opened, and its resume not answered") from None
+        await answered(self._resumed)
 
     def drop(self) -> None:
         """Be gone, without a word to the relay. What comes after that is not seen."""

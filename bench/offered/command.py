@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.checker.printing import excerpt_lines
-from bench.offered.sweep import LatencyReport, Spread, Wish, measure_latency
+from bench.offered.sweep import LatencyReport, Wish, measure_latency
 from bench.run import GENERATOR_BOUND
-from bench.telling import measuring, print_json
-from relay.exits import CommandError, ExitCode
+from bench.spread import Spread
+from bench.telling import measuring, print_json, require_both_or_neither
+from relay.exits import ExitCode
 
 _POSITIVE: Final = validators.Number(gte=1)
 
@@ -63,13 +64,7 @@ def latency(
     json
         Print JSON on standard output instead of a table.
     """
-    if (url is None) != (tokens is None):
-        raise CommandError(
-            ExitCode.USAGE,
-            "This cannot be measured",
-            "--url and --tokens belong together",
-            "Give both, or neither to measure a relay started for it.",
-        )
+    require_both_or_neither(url, tokens)
     wish = Wish(rate, pairs, size, seconds, warm_up, runs, seed, in_memory, url, tokens)
     with measuring():
         report = measure_latency(wish)

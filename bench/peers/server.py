@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.ending import undisturbed, unwound_when_told_to_end
-from bench.relay_of_its_own import POLL_SECONDS, START_SECONDS, StartError, stop
+from bench.ending import unwound_when_told_to_end
+from bench.relay_of_its_own import POLL_SECONDS, START_SECONDS, StartError
+from bench.running import running
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -52,21 +53,11 @@ def temporary_directory() -> Iterator[Path]:
 @contextmanager
 def serving(words: Sequence[str], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The process, until the block ends; what it prints is in `directory / "output"`."""
-    process: subprocess.Popen[bytes] | None = None
-    try:
-        with undisturbed(), (directory / "output").open("wb") as output:
-            process = subprocess.Popen(
-                list(words),
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C is for who started it, and then ends it in order
-            )
+    with (
+        (directory / "output").open("wb") as output,
+        running(words, cwd=directory, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
         yield process
-    finally:
-        if process is not None:
-            stop(process)
 
 
 def await_start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -14,11 +15,12 @@ import pytest
 from bench import cells
 from bench.cells import CellName, Wanted, measure_cells, shape_of
 from bench.cells_page import page_html
-from bench.cells_result import CellsResult, cell_of, lmdb_beside
+from bench.cells_result import CellsResult, Failure, cell_of, lmdb_beside
 from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport
-from bench.runs import Spread
+from bench.run import RunError
 from bench.shape import Shape
+from bench.spread import Spread
 from tests.bench.made_up import ordering_report
 from tests.wire.relay_process import REPOSITORY
 
@@ -63,6 +65,8 @@ def test_lmdb_alone_is_beside_the_plain_cell_of_the_same_round() -> None:
     beside = lmdb_beside(alone, plain)
     beside_bound = lmdb_beside(alone, [plain[0], bound])
 
+    assert beside is not None
+    assert beside_bound is not None
     assert beside.ratio == Spread(0.4, 0.3, 0.5)
     assert (beside_bound.ratio, beside_bound.no_ratio) == (None, "GENERATOR_BOUND")
 
@@ -92,9 +96,66 @@ def test_cells_are_measured_in_turns_to_and_fro(monkeypatch: pytest.MonkeyPatch)
     plain, json = shape_of("16x16", WANTED), shape_of("json", WANTED)
     assert measured == [plain, json, json, plain]
     assert [[run.acked_per_s for run in cell.runs] for cell in result.cells] == [[1, 4], [2, 3]]
+    assert result.lmdb_alone is not None
     assert [run.messages_per_s for run in result.lmdb_alone.runs] == [2, 8]
     assert not result.is_good
     assert result.cells[0].is_good
+
+
+def test_a_run_that_fails_is_told_and_what_is_finished_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = itertools.count(1)
+
+    def measure(shape: Shape) -> OrderingReport:
+        number = next(count)
+        if number in (2, 4):  # json in the first round, 16x16 in the second
+            raise RunError(f"no run {number}")
+        return ordering_report(100.0 * number)
+
+    monkeypatch.setattr(cells, "measure_own_relay", measure)
+    monkeypatch.setattr(cells, "measure_lmdb_alone", lambda _: lmdb(400.0))
+
+    code = cells.cells(rounds=2, cell=("json",), out=tmp_path)
+
+    result = msgspec.json.decode((tmp_path / "result.json").read_bytes(), type=CellsResult)
+    assert code == 1
+    assert result.failures == (Failure(1, "json", "no run 2"), Failure(2, "16x16", "no run 4"))
+    assert [[run.acked_per_s for run in one.runs] for one in result.cells] == [[100], [300]]
+    assert [one.no_ratio for one in result.cells] == [None, "NOTHING_BESIDE"]
+    assert result.lmdb_alone is not None
+    assert result.lmdb_alone.ratio == Spread(0.25, 0.25, 0.25)
+    told = capsys.readouterr().out
+    assert "json failed in round 1: no run 2." in told
+    assert "16x16 failed in round 2: no run 4." in (tmp_path / "report.html").read_text()
+
+
+def test_what_only_lmdb_failed_at_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: OrderingReport) -> LmdbReport:
+        raise RunError("no room")
+
+    monkeypatch.setattr(cells, "measure_own_relay", lambda _: ordering_report(200.0))
+    monkeypatch.setattr(cells, "measure_lmdb_alone", fail)
+
+    result = measure_cells(WANTED, ["16x16"])
+
+    assert result.lmdb_alone is None
+    assert [one.cell for one in result.failures] == ["LMDB alone"] * 2
+    assert len(result.cells[0].runs) == 2
+    assert "no room" in page_html(result)
+
+
+def test_where_nothing_could_be_measured_there_is_no_result(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(shape: Shape) -> OrderingReport:
+        raise RunError("no disk")
+
+    monkeypatch.setattr(cells, "measure_own_relay", measure)
+
+    assert cells.cells(rounds=1, cell=("json",), out=tmp_path) == 1
+    assert "no disk" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_page_shows_every_cell_and_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +202,7 @@ def test_a_round_is_run_judged_and_written_down(tmp_path: Path) -> None:
     assert [cell.name for cell in result.cells] == ["16x16", "16x1"]
     assert all(cell.acked_per_s.lowest > 0 for cell in result.cells)
     assert all(run.checker.ok for cell in result.cells for run in cell.runs)
+    assert result.lmdb_alone is not None
     (alone,) = result.lmdb_alone.runs
     assert alone.records_per_commit == round(result.cells[0].runs[0].messages_per_commit or 0) > 1
     assert (alone.conversations, alone.size) == (16, 64)

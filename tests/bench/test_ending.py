@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from bench.ending import undisturbed, unwound_when_told_to_end
+from bench.running import running, stop
 from tests.wire.relay_process import REPOSITORY
 
 
@@ -44,6 +47,32 @@ def test_an_interrupt_is_not_forgotten_where_the_block_fails() -> None:
 def test_what_ends_a_program_on_the_spot_still_does() -> None:
     with undisturbed():
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("end", [stop, subprocess.Popen.kill])
+def test_a_process_that_is_interrupted_while_it_starts_is_ended_all_the_same(
+    end: Callable[[subprocess.Popen[bytes]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, words: list[str], **how: Any) -> None:
+            super().__init__(words, **how)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    words = [sys.executable, "-c", "input()"]
+    with (
+        pytest.raises(KeyboardInterrupt),
+        running(words, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, end=end),
+    ):
+        pytest.fail("the block was entered")
+
+    (process,) = started
+    assert process.returncode is not None
+    assert process.stdout is not None
+    assert process.stdout.closed
 
 
 @pytest.mark.parametrize("module", ["bench.generator", "bench.idlers", "bench.isolation.load"])

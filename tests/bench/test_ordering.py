@@ -22,8 +22,9 @@ from bench.latency import Latencies, Percentiles
 from bench.ordering import load_own_relay
 from bench.plan import Measured
 from bench.run import Run
-from bench.runs import Spread, together
+from bench.runs import together
 from bench.shape import Shape
+from bench.spread import Spread
 from tests.bench.checker.tale import Tale
 from tests.bench.made_up import CHECKED, ordering_report
 from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess

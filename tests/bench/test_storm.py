@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from bench.checker.check import Report
 from bench.checker.order import Order
-from bench.history import Recorder
-from bench.opening import HANDSHAKE_SECONDS
-from bench.process import LoadError
 from bench.storm import StormReport
-from bench.visitor import Visitor
 from tests.wire.relay_process import PROGRAM, REPOSITORY
 
 
@@ -45,25 +38,6 @@ def test_all_come_back_with_their_cursors_and_miss_nothing() -> None:
     assert checker["sends"] == 40 * 3 * 2
     # To each live or after the return, and to its sender; then everything once more.
     assert checker["frames"] == 40 * 3 * 2 * 4
-
-
-def test_a_handshake_that_is_cut_off_is_noticed_at_once_so_that_it_can_be_made_again(
-    tmp_path: Path,
-) -> None:
-    async def visit() -> None:
-        def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.transport.abort()
-
-        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        with Recorder(tmp_path / "history", relay="test") as recorder:
-            token = f"head.{base64.urlsafe_b64encode(json.dumps({'sub': 'a'}).encode()).decode()}."
-            visitor = Visitor(recorder, token, pytest.fail)
-            async with server, asyncio.timeout(HANDSHAKE_SECONDS / 2):
-                await visitor.come(f"ws://127.0.0.1:{port}/")
-
-    with pytest.raises(LoadError):
-        asyncio.run(visit())
 
 
 def test_a_storm_that_left_somebody_without_a_record_is_not_good() -> None:
