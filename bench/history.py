@@ -6,7 +6,7 @@ that later records refer to. Times are the recorder's own, taken when a record i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic_ns, time_ns
@@ -22,7 +22,7 @@ BATCH: Final = 1_000
 """Records that are encoded and written at a time."""
 
 _encode_msgpack: Final = msgspec.msgpack.Encoder().encode
-_encode_json: Final = msgspec.json.Encoder().encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 class Recorder:
@@ -43,7 +43,7 @@ class Recorder:
     ) -> None:
         self.wall_began_ms = wall_ns() // 1_000_000
         self.attempts = 0
-        self._is_json = path.suffix == ".jsonl"
+        self._encode = _encode_lines if path.suffix == ".jsonl" else _stream
         self._file = path.open("wb")
         self._now = now_ns
         self._last = now_ns()
@@ -58,7 +58,7 @@ class Recorder:
         header = r.Header(
             r.FORMAT, relay, seed, dict(configuration or {}), "monotonic", self.wall_began_ms
         )
-        self._file.write(self._encoded(header))
+        self._file.write(self._encode([header]))
 
     def __enter__(self) -> Self:
         return self
@@ -163,21 +163,29 @@ class Recorder:
         chain: bytes,
         raw: bytes,
     ) -> r.Frame:
-        """One inbox frame; `raw` are the bytes of its message.
+        """One inbox frame; `raw` are the bytes of its message."""
+        conversation, payload = self.written(envelope)
+        return r.Frame(
+            global_inbox_seq,
+            previous,
+            conversation,
+            server_seq,
+            received_ms - self.wall_began_ms,
+            payload,
+            start_of(chain),
+            mark(raw),
+        )
+
+    def written(self, envelope: Envelope) -> tuple[int, int]:
+        """What a frame tells of its envelope: its conversation's number, and its payload's mark.
 
         A conversation that was not named before is taken for one from before this history.
         """
         conversation_id = envelope.conversation_id
         people = (envelope.sender, envelope.recipient)
-        return r.Frame(
-            global_inbox_seq,
-            previous,
+        return (
             self.conversation(conversation_id, *people, is_new=False),
-            server_seq,
-            received_ms - self.wall_began_ms,
             payload_mark(conversation_id, payload_of(envelope)),
-            start_of(chain),
-            mark(raw),
         )
 
     def closed(self, connection: int, code: int | None) -> None:
@@ -319,8 +327,10 @@ class Recorder:
             self._flush()
 
     def _flush(self) -> None:
-        self._file.write(b"".join(map(self._encoded, self._queue)))
+        self._file.write(self._encode(self._queue))
         self._queue.clear()
 
-    def _encoded(self, record: r.Header | r.Record) -> bytes:
-        return _encode_json(record) + b"\n" if self._is_json else _encode_msgpack(record)
+
+def _stream(records: Sequence[r.Header | r.Record]) -> bytes:
+    """One MessagePack value after another: an array of them, without what says that it is one."""
+    return _encode_msgpack(records)[1 if len(records) < 16 else 3 if len(records) < 65_536 else 5 :]

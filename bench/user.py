@@ -61,8 +61,8 @@ _medium_header = Struct("!BBH").pack
 _long_header = Struct("!BBQ").pack
 
 
-CARRYING: Final = frozenset((WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION))
-"""The kinds of frames that hold an event, or a part of one."""
+CARRYING: Final = (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION)
+"""The kinds of frames that hold an event, or a part of one; the most frequent first."""
 
 
 class Talk:

@@ -7,11 +7,12 @@ A load that is to be judged is told to a `RecordingWitness`. Where only speed is
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import Protocol
 
 from bench.checker.records import Frame
 from bench.history import Recorder
-from bench.seen import SUBPROTOCOL, frame_of, note_ack, note_connected, note_refusal
+from bench.seen import SUBPROTOCOL, Frames, note_ack, note_connected, note_refusal
 from ksmp.events import Connected, Error, InboxFrame, SendAck
 from ksmp.types import ConversationId, GlobalInboxSeq, MessageId, UserId
 
@@ -79,10 +80,13 @@ class RecordingWitness:
         self.talk = recorder.conversation
         self.content = recorder.content
         self.sent_again = recorder.again
+        self.acked = partial(note_ack, recorder)
+        self.refused = partial(note_refusal, recorder)
         self.close = recorder.close
         self.cut_off = recorder.cut_off
         self._recorder = recorder
         self._subprotocol = subprotocol
+        self._frame_of = Frames(recorder).frame
         self._seen: defaultdict[int, list[Frame]] = defaultdict(list)
 
     def connected(self, event: Connected, opening_began_ns: int) -> int:
@@ -91,7 +95,7 @@ class RecordingWitness:
 
     def frame(self, connection: int, frame: InboxFrame, raw: bytes) -> None:
         """See `Witness`. Kept until the read is over: one read is one record."""
-        self._seen[connection].append(frame_of(self._recorder, frame, raw))
+        self._seen[connection].append(self._frame_of(frame, raw))
 
     def read_is_over(self, connection: int) -> None:
         """See `Witness`."""
@@ -116,14 +120,6 @@ class RecordingWitness:
             created_ms=created_ms,
             message_id=message_id,
         )
-
-    def acked(self, attempt: int, ack: SendAck, raw: bytes) -> None:
-        """See `Witness`."""
-        note_ack(self._recorder, attempt, ack, raw)
-
-    def refused(self, connection: int, attempt: int | None, error: Error) -> None:
-        """See `Witness`."""
-        note_refusal(self._recorder, connection, attempt, error)
 
 
 class NullWitness:
