@@ -254,6 +254,7 @@ class Relay:
                 await self._drain()
                 nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
+            self._log.finish()
             await self._writer.finish()
             await self._reader.finish()
         self._store_failure.raise_last_words()

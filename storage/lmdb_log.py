@@ -59,6 +59,8 @@ class LmdbLog(Log):
         self._reader = Reader(environment)
         self._read_meter = read_meter or ReadMeter()
         self._on_failure = on_failure
+        self._writing = writing
+        self._is_stepping = False
         self._writer = Writer(environment, free_bytes, limits, meter, failpoints)
         self._space = SpaceWatch(on_space)
         self._settled: trio.Event | None = None  # made by whoever waits for it
@@ -100,9 +102,25 @@ class LmdbLog(Log):
 
     def _note(self, outcomes: Sequence[Outcome]) -> None:
         self._space.note(outcomes)
+        if not self._is_stepping and self._writer.is_checkpoint_due:
+            self._is_stepping = True
+            self._writing.submit(self._writer.step, self._stepped)
         if self._settled is not None:
             self._settled.set()
             self._settled = None
+
+    def _stepped(self, failure: StorageError | None) -> None:
+        self._is_stepping = False
+        if failure is not None:
+            self._on_failure(failure)
+
+    def finish(self) -> None:
+        """Move all that is committed into LMDB's tables; to be called when nobody submits more.
+
+        So a store that was closed is whole without its journal. Where it cannot be done, the next
+        start finds the journal and goes on with it.
+        """
+        self._writing.submit(self._writer.finish, self._stepped)
 
     async def page(
         self,
