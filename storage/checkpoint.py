@@ -1,10 +1,10 @@
 """Moves committed rows from the journal into LMDB's tables, many at a time, in the order of keys.
 
 A checkpoint has one generation of rows to move (`storage.rows`), and does so in slices, each a
-synced transaction of its own that a commit waits for as it waits for another commit. Rows of one
-conversation, of its keys, of one inbox lie side by side, so a page is written once for many
-messages. The last slice also says in `meta` how far the tables have come; until it is committed, a
-start finds the whole generation in the journal and moves it again, which changes nothing.
+synced transaction of its own, while commits go on. Rows of one conversation, of its keys, of one
+inbox lie side by side, so a page is written once for many messages. The last slice also says in
+`meta` how far the tables have come; until it is committed, a start finds the whole generation in
+the journal and moves it again, which changes nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from storage.environment import Environment
 from storage.rows import ROW_TABLES, Rows
 from storage.tables import Folded, put_folded
 
-SLICES: Final = 64
-"""Of one checkpoint: more would sync more often, fewer would keep a commit waiting for longer."""
+SLICES: Final = 16
+"""Of one checkpoint: more would sync more often, fewer would keep the disk busy for longer."""
 
 _GROUP_BYTES: Final = 8
 """Of a key, its conversation or user. Within one, rows come in nearly the order of keys."""
@@ -30,7 +30,7 @@ _Item = tuple[bytes, bytes, bytes | None]
 
 
 class Checkpoint:
-    """One generation's way into the tables. Belongs to the storage thread."""
+    """One generation's way into the tables. Belongs to the thread that folds."""
 
     def __init__(self, environment: Environment, rows: Rows, number: int) -> None:
         """`rows` are those of all frames up to `number` that are not in the tables."""

@@ -8,8 +8,8 @@ on every view shows it.
 
 Two things LMDB leaves to its user are done here:
 
-- the map has a fixed size and may be replaced only while no transaction is open: readers hold
-  `map_lock` for the length of theirs, growth holds it while it replaces the map;
+- the map has a fixed size and may be replaced only while no transaction is open: whoever reads
+  holds a lock for the length of a view, growth holds both locks while it replaces the map;
 - a full disk shows as a short write, which LMDB reports as an I/O error. So that an I/O error
   means one thing only, the space a transaction may need is reserved before it commits.
 """
@@ -87,7 +87,7 @@ class Environment:
         tables: Tables,
         epoch: Epoch,
         lock: DirectoryLock,
-        map_lock: AbstractContextManager[object],
+        new_lock: Callable[[], AbstractContextManager[object]],
         journal: Journal,
         unfolded: Unfolded,
         is_whole: bool,
@@ -100,7 +100,8 @@ class Environment:
         self._is_whole = is_whole
         self._env = env
         self._lock = lock
-        self._map_lock = map_lock
+        self._reader_lock = new_lock()
+        self._writer_lock = new_lock()
         self._file = os.open(path / DATA_FILE, os.O_RDWR | os.O_CLOEXEC)
         self.page_size = env.stat()["psize"]
         self._reserved_bytes = os.fstat(self._file).st_size
@@ -111,13 +112,13 @@ class Environment:
     @contextmanager
     def reading(self) -> Iterator[View]:
         """What is committed. Keep it short: a growing map waits for it."""
-        with self._map_lock, self.viewing() as view:
-            yield view
+        with self._reader_lock:
+            yield from self._viewing()
 
     def usage(self) -> StoreUsage | None:
         """How much room the store takes; None where the system does not say. It may wait."""
         try:
-            with self._map_lock:
+            with self._reader_lock:
                 engine = self._env.info()
             system = os.fstatvfs(self._file)
         except (OSError, lmdb.Error):
@@ -134,7 +135,11 @@ class Environment:
 
     @contextmanager
     def viewing(self) -> Iterator[View]:
-        """What is committed, for the thread that grows the map; it must not, meanwhile."""
+        """The same for the storage thread, which no reader shall keep waiting."""
+        with self._writer_lock:
+            yield from self._viewing()
+
+    def _viewing(self) -> Iterator[View]:
         generations = self.unfolded.generations
         with self._env.begin() as transaction:
             yield View(generations, transaction, self.tables)
@@ -179,7 +184,7 @@ class Environment:
 
         No write transaction may be open. Waits for the readers' transactions to end.
         """
-        with self._map_lock:
+        with self._reader_lock, self._writer_lock:
             self._can_grow = _double_map(self._env)
         return self._can_grow
 
@@ -226,7 +231,7 @@ def open_environment(
     path: Path,
     *,
     new_epoch: Callable[[], Epoch],
-    map_lock: AbstractContextManager[object],
+    new_lock: Callable[[], AbstractContextManager[object]],
     map_size_bytes: int = DEFAULT_MAP_SIZE_BYTES,
     create: bool = True,
 ) -> Environment:
@@ -235,8 +240,8 @@ def open_environment(
     One of an older format is upgraded first, in one transaction.
 
     `new_epoch` is asked when the store is made: for its epoch, and for the secret that its journal's
-    checks are keyed with. `map_lock` is a plain mutex (or, where
-    everything runs on one thread, nothing). Readers that died with another process are cleared.
+    checks are keyed with. `new_lock` makes a plain mutex (or,
+    where everything runs on one thread, nothing). Readers that died with another process are cleared.
 
     Raises:
         StorageError: one of the kinds in `storage.errors`, and nothing is left open.
@@ -263,7 +268,7 @@ def open_environment(
                 tables=tables,
                 epoch=epoch,
                 lock=lock,
-                map_lock=map_lock,
+                new_lock=new_lock,
                 journal=Journal(path, key, folded.number, found),
                 unfolded=unfolded_rows(path, found),
                 is_whole=folded.is_whole,

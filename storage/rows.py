@@ -6,7 +6,8 @@ A commit writes its rows to the journal (`storage.journal`) and keeps them here;
     current     what has been committed since the journal last turned to its other file
     folding     what was committed before that, and is on its way into the tables
 
-The storage thread writes; any thread reads, without a lock. A view takes both generations *and
+The storage thread adds and turns, the one that folds forgets, and never both at once, since there is
+no turning before all is folded; any thread reads, without a lock. A view takes both generations *and
 then* begins to read the tables: a generation that has gone by then is in what the tables show.
 Until it has gone it is whole, though part of it may be in the tables already.
 """
@@ -71,7 +72,7 @@ def decode_rows(encoded: bytes) -> Rows:
 
 
 class Unfolded:
-    """The two generations. Changed by the storage thread alone."""
+    """The two generations."""
 
     def __init__(self, current: Rows | None = None, folding: Rows | None = None) -> None:
         self.generations: Generations = (current or no_rows(), folding or no_rows())
@@ -84,7 +85,7 @@ class Unfolded:
                 current[table].update(new)
 
     def turn(self) -> None:
-        """From now on, what was current is folded. What was folding is in the tables."""
+        """From now on, what was current is to be folded. Nothing may be folding already."""
         self.generations = (no_rows(), self.generations[0])
 
     def forget_folded(self) -> None:

@@ -8,9 +8,8 @@
 A transaction is committed when its rows are in the journal, synced. One whose sync failed may be on
 disk, in part or whole; what is really there shows only after a restart: hence the last line.
 
-When a file of the journal is full, the next one goes to the other, and a checkpoint begins to move
-the rows of the first into LMDB's tables. It takes its steps between commits, as fast as the present
-file fills up, and has to be done before that is full as well.
+When a file of the journal is full, commits go on in the other, and a checkpoint moves the rows of
+the first into LMDB's tables, on a thread of its own. While it is not done, the present file grows.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Final
 import lmdb
 
 from storage.batch import Batch
-from storage.checkpoint import SLICES, Checkpoint
+from storage.checkpoint import Checkpoint
 from storage.commit_meter import CommitMeter
 from storage.environment import Environment
 from storage.errors import NO_SPACE, NoSpaceError, StorageError, StoreFailedError
@@ -42,8 +41,8 @@ from storage.log import (
 from storage.names import Names
 from storage.rows import Rows, encode_rows
 
-FOLDED_WHEN: Final = 0.5
-"""How much of a file is used when the checkpoint of the other ought to be done."""
+MOST_FILLED: Final = 8.0
+"""Times its usual size that a file may grow to while the other is folded: then commits wait."""
 
 
 class Writer:
@@ -67,6 +66,8 @@ class Writer:
         self._before = failpoint(failpoints, Place.BEFORE_COMMIT)
         self._after = failpoint(failpoints, Place.AFTER_COMMIT)
         self._checkpoint = self._recovered()
+        self.has_room_to_fold = True
+        """Whether the disk had room for the latest slice."""
 
     def adopt(self, limits: StoreLimits) -> None:
         """Judge by `limits` from the next transaction on. From any thread: it is one assignment."""
@@ -122,7 +123,7 @@ class Writer:
         environment = self._environment
         environment.use_journal()
         payload = encode_rows(rows)
-        if not environment.journal.has_room(payload):
+        if self._checkpoint is None and not environment.journal.has_room(payload):
             self._turn()
         environment.journal.append(payload)
         environment.unfolded.add(rows)
@@ -139,39 +140,37 @@ class Writer:
 
     def _turn(self) -> None:
         """The journal's other file is written from now on; what the present one has is moved."""
-        while self._checkpoint is not None:
-            self._step()
         environment = self._environment
         environment.unfolded.turn()
         environment.journal.turn()
         self._checkpoint = self._recovered()
 
     @property
-    def is_checkpoint_due(self) -> bool:
-        """Whether the checkpoint has fallen behind what is committed. For any thread."""
-        checkpoint = self._checkpoint  # read once: the storage thread may end it meanwhile
-        if checkpoint is None or self._failure is not None:
-            return False
-        done = 1.0 - checkpoint.slices_left / SLICES
-        return done * FOLDED_WHEN <= self._environment.journal.filled
+    def is_folding(self) -> bool:
+        """Whether there is a checkpoint to be moved on, by `fold`. For any thread."""
+        return self._checkpoint is not None and self._failure is None
 
-    def step(self) -> StorageError | None:
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether commits should wait for the checkpoint. For any thread."""
+        return self.is_folding and self._environment.journal.filled >= MOST_FILLED
+
+    # ── on the thread that folds ─────────────────────────────────────────────────────────────
+
+    def fold(self) -> StorageError | None:
         """Move the checkpoint on by one slice, if there is one. Never raises.
 
-        Where there is no room, nothing happens. The error, if any, is also that of every later
-        transaction.
+        Where there is no room, nothing happens, and the journal keeps the rows. The error, if any,
+        is also that of every later transaction.
         """
-        if self._failure is not None or self._checkpoint is None:
+        if not self.is_folding:
             return None
-        self._meter.begin()
         try:
             self._step()
         except NoSpaceError:
-            pass  # it will be tried again, and until then the journal keeps the rows
+            self.has_room_to_fold = False
         except Exception as error:  # noqa: BLE001 - whatever it is, the disk is in doubt
             return self._fail(error)
-        finally:
-            self._meter.end()
         return None
 
     def _step(self) -> None:
@@ -186,12 +185,15 @@ class Writer:
             if getattr(error, "code", 0) in NO_SPACE:
                 raise NoSpaceError from error
             raise
+        self.has_room_to_fold = True
         if not self._checkpoint.slices_left:
-            self._checkpoint = None
             self._environment.unfolded.forget_folded()
+            self._checkpoint = None  # last of all: now the storage thread may turn
 
     def finish(self) -> StorageError | None:
         """Move all that is committed into the tables, and remove the journal. Never raises.
+
+        Nobody may be committing.
 
         Where that fails, the journal keeps what the tables lack, as after a crash.
         """

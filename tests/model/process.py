@@ -182,7 +182,7 @@ class Process:
         self._ended = trio.Event()
         self._ids = count(1)
         self._environment = open_environment(
-            path, new_epoch=lambda: EPOCH, map_lock=nullcontext(), map_size_bytes=1 << 24
+            path, new_epoch=lambda: EPOCH, new_lock=nullcontext, map_size_bytes=1 << 24
         )
         log = LmdbLog(
             self._environment,

@@ -40,7 +40,7 @@ def make(path: Path) -> Path:
 
 def reopen(path: Path) -> Epoch:
     environment = open_environment(
-        path, new_epoch=lambda: Epoch("another"), map_lock=nullcontext(), create=False
+        path, new_epoch=lambda: Epoch("another"), new_lock=nullcontext, create=False
     )
     environment.close()
     return environment.epoch

@@ -107,7 +107,7 @@ def mark(
 @contextmanager
 def opened(path: Path, map_size_bytes: int = 1 << 20) -> Iterator[Environment]:
     environment = open_environment(
-        path, new_epoch=lambda: EPOCH, map_lock=threading.Lock(), map_size_bytes=map_size_bytes
+        path, new_epoch=lambda: EPOCH, new_lock=threading.Lock, map_size_bytes=map_size_bytes
     )
     try:
         yield environment
