@@ -35,7 +35,7 @@ from storage.errors import NO_SPACE, NoSpaceError
 
 JOURNAL_FILES: Final = ("journal-0", "journal-1")
 
-SEGMENT_BYTES: Final = 4 << 20
+SEGMENT_BYTES: Final = 8 << 20
 """A file is left for the other once it holds so much; one frame always fits an empty file.
 
 More would cost memory and time at a start, less would give a checkpoint fewer rows to a page.
