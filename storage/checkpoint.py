@@ -47,7 +47,7 @@ class Checkpoint:
         return -(-self._left // self._slice)
 
     def step(self) -> None:
-        """Move the next slice. Where it raises, nothing has moved, and the next call tries the same.
+        """Move the next slice. Where it raises, nothing has moved; the next call tries the same.
 
         Raises:
             lmdb.MapFullError, NoSpaceError: there is no room.

@@ -39,7 +39,15 @@ from storage.directory import (
     unavailable,
 )
 from storage.errors import NO_SPACE, NoSpaceError, StorageError, StoreFailedError
-from storage.journal import NOTHING_FOUND, Found, Frame, GapError, Journal, find_frames
+from storage.journal import (
+    NOTHING_FOUND,
+    SEGMENT_BYTES,
+    Found,
+    Frame,
+    GapError,
+    Journal,
+    find_frames,
+)
 from storage.keys import FORMAT_VERSION, TABLES
 from storage.rows import Rows, Unfolded, View, decode_rows, no_rows
 from storage.structure import structure_problems
@@ -233,15 +241,16 @@ def open_environment(
     new_epoch: Callable[[], Epoch],
     new_lock: Callable[[], AbstractContextManager[object]],
     map_size_bytes: int = DEFAULT_MAP_SIZE_BYTES,
+    segment_bytes: int = SEGMENT_BYTES,
     create: bool = True,
 ) -> Environment:
     """The store at `path`, held by this process until `Environment.close`.
 
     One of an older format is upgraded first, in one transaction.
 
-    `new_epoch` is asked when the store is made: for its epoch, and for the secret that its journal's
-    checks are keyed with. `new_lock` makes a plain mutex (or,
-    where everything runs on one thread, nothing). Readers that died with another process are cleared.
+    `new_epoch` is asked when the store is made: for its epoch, and for the secret that the checks of
+    its journal are keyed with. `new_lock` makes a plain mutex (or, where everything runs on one
+    thread, nothing). Readers that died with another process are cleared.
 
     Raises:
         StorageError: one of the kinds in `storage.errors`, and nothing is left open.
@@ -269,7 +278,7 @@ def open_environment(
                 epoch=epoch,
                 lock=lock,
                 new_lock=new_lock,
-                journal=Journal(path, key, folded.number, found),
+                journal=Journal(path, key, folded.number, found, segment_bytes),
                 unfolded=unfolded_rows(path, found),
                 is_whole=folded.is_whole,
             )

@@ -125,7 +125,7 @@ class GroupCommit:
         if is_cut or not self._summoned:
             self._summon()
 
-    def hold(self, is_held: bool) -> None:  # noqa: FBT001 - it is said again and again
+    def hold(self, is_held: bool) -> None:
         """Run no further transaction until told otherwise; what is submitted waits."""
         was_held, self._is_held = self._is_held, is_held
         if was_held and not is_held and self._queue and not self._jobs:

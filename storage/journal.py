@@ -16,9 +16,9 @@ multiple of 512 bytes, the least that disks write, so that writing one never tou
 Numbers are 1, 2, 3 … over the life of the store. The check is BLAKE2b of all the rest, keyed with a
 secret of this store, so that nothing a client has chosen can ever look like a frame.
 
-Frame n + 1 is written when frame n is on the disk. So of the frames that a start finds, those behind
-the checkpoint must follow each other without a gap: a last one that is torn was never acknowledged,
-and where one is missing *before* another, the disk has lost what it had promised to keep.
+Frame n + 1 is written when frame n is on the disk. So of the frames that a start finds, those
+behind the checkpoint must follow each other without a gap: a last one that is torn was never
+acknowledged, and where one is missing *before* another, the disk has lost what it had promised.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Journal:
         key: bytes,
         folded: int,
         found: Found,
-        segment_bytes: int = SEGMENT_BYTES,
+        segment_bytes: int,
     ) -> None:
         """Frames up to the number `folded` are in the tables, `found` are behind it."""
         self._path = path

@@ -6,9 +6,9 @@ A commit writes its rows to the journal (`storage.journal`) and keeps them here;
     current     what has been committed since the journal last turned to its other file
     folding     what was committed before that, and is on its way into the tables
 
-The storage thread adds and turns, the one that folds forgets, and never both at once, since there is
-no turning before all is folded; any thread reads, without a lock. A view takes both generations *and
-then* begins to read the tables: a generation that has gone by then is in what the tables show.
+The storage thread adds and turns, the one that folds forgets, and never both at once, since there
+is no turning before all is folded; any thread reads, without a lock. A view takes both generations
+*and then* begins to read the tables: a generation that has gone by then is in what the tables show.
 Until it has gone it is whole, though part of it may be in the tables already.
 """
 

@@ -123,8 +123,11 @@ class Writer:
         environment = self._environment
         environment.use_journal()
         payload = encode_rows(rows)
-        if self._checkpoint is None and not environment.journal.has_room(payload):
-            self._turn()
+        if not environment.journal.has_room(payload):
+            if self._checkpoint is None:
+                self._turn()
+            elif not self.has_room_to_fold:
+                raise NoSpaceError  # what would be stored now could not be moved either
         environment.journal.append(payload)
         environment.unfolded.add(rows)
 
@@ -153,7 +156,8 @@ class Writer:
     @property
     def is_far_behind(self) -> bool:
         """Whether commits should wait for the checkpoint. For any thread."""
-        return self.is_folding and self._environment.journal.filled >= MOST_FILLED
+        is_behind = self._environment.journal.filled >= MOST_FILLED
+        return is_behind and self.is_folding and self.has_room_to_fold
 
     # ── on the thread that folds ─────────────────────────────────────────────────────────────
 
