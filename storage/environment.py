@@ -248,8 +248,8 @@ def open_environment(
 
     One of an older format is upgraded first, in one transaction.
 
-    `new_epoch` is asked when the store is made: for its epoch, and for the secret that the checks of
-    its journal are keyed with. `new_lock` makes a plain mutex (or, where everything runs on one
+    `new_epoch` is asked when the store is made: for its epoch, and for the secret that the checks
+    of its journal are keyed with. `new_lock` makes a plain mutex (or, where everything runs on one
     thread, nothing). Readers that died with another process are cleared.
 
     Raises:

@@ -148,8 +148,9 @@ class Journal:
         frame = _frame(self.number + 1, payload, self._key)
         end = self._end + len(frame)
         file = self._ready(end)
+        # From here on, whatever goes wrong leaves the outcome unknown: it may all be there.
         _write(file, frame, self._end)
-        os.fdatasync(file)  # from here on, an error leaves the outcome unknown
+        os.fdatasync(file)
         self._end = end
         self.number += 1
 
@@ -192,21 +193,21 @@ class Journal:
         size = self._sizes[which]
         if size < end:
             longer = -(-end // EXTEND_BYTES) * EXTEND_BYTES
-            _write(file, bytes(longer - size), size)
-            os.fsync(file)
+            try:
+                _write(file, bytes(longer - size), size)
+                os.fsync(file)
+            except OSError as error:
+                if error.errno in NO_SPACE:
+                    raise NoSpaceError from error
+                raise
             self._sizes[which] = longer
         return file
 
 
 def _write(file: int, content: bytes, offset: int) -> None:
-    try:
-        written = os.pwrite(file, content, offset)
-        while written < len(content):  # the system may take less, and says why when asked again
-            written += os.pwrite(file, content[written:], offset + written)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise NoSpaceError from error
-        raise
+    written = os.pwrite(file, content, offset)
+    while written < len(content):  # the system may take less, and says why when asked again
+        written += os.pwrite(file, content[written:], offset + written)
 
 
 # ── frames ───────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ A cursor of an inbox is a number the client keeps; nothing is remembered here be
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import lmdb
 
@@ -69,22 +70,19 @@ class Reader:
         due = min(through, head)
         rows: list[InboxRow] = []
         size = 0
-        while last < due:
-            # This engine counts an inbox 1, 2, 3 …: the number before is one less.
-            seq = GlobalInboxSeq(last + 1)
-            place = view.get(b"inbox", pack_pair(number, seq))
-            if place is None:
-                # Passing over it would lose it silently; an empty page would be asked for again.
-                raise corrupt(self._environment.path, "an inbox lacks a record that is due")
+        for seq, place in self._inbox(view, number, last, due):
             row = view.get(b"log", place)
             if row is None:
                 raise corrupt(self._environment.path, "an inbox names a record that is not there")
             chain, recorded = unpack_record(row)
             if rows and size + len(recorded) > max_bytes:
-                break
+                return Page(rows, truncated_through)
             size += len(recorded)
             rows.append(InboxRow(seq, last, recorded, chain))
             last = seq
+        if last < due:
+            # Passing over it would lose it silently; whoever got an empty page would ask for ever.
+            raise corrupt(self._environment.path, "an inbox lacks a record that is due")
         return Page(rows, truncated_through)
 
     def _inbox_head(self, view: View, user: int) -> InboxHead:
@@ -93,6 +91,19 @@ class Reader:
             raise corrupt(self._environment.path, "a user has no inbox")
         seq, truncated_through, _, _ = unpack_inbox_state(row)
         return InboxHead(GlobalInboxSeq(seq), GlobalInboxSeq(truncated_through))
+
+    def _inbox(
+        self, view: View, user: int, after: GlobalInboxSeq, through: GlobalInboxSeq
+    ) -> Iterator[tuple[GlobalInboxSeq, bytes]]:
+        """(number in the inbox, key in the log) of each row in the range, as far as none lacks.
+
+        This engine counts an inbox 1, 2, 3 …: the number before is one less.
+        """
+        for number in range(after + 1, through + 1):
+            place = view.get(b"inbox", pack_pair(user, number))
+            if place is None:
+                return
+            yield GlobalInboxSeq(number), place
 
     # ── read positions ───────────────────────────────────────────────────────────────────────
 

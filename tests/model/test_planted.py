@@ -121,7 +121,7 @@ def keys_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
     remembered: set[tuple[int, Any, int]] = set()
 
     def young(self: Batch, append: Append, names: Sequence[bytes]) -> dict[int, Any]:
-        home = id(self._tables)
+        home = id(self._view._tables)
         known = known_keys(self, append, names)
         kept = {
             index: one

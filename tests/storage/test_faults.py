@@ -59,7 +59,7 @@ def test_commit_without_space_is_clean_and_sending_recovers(tmp_path: Path, code
         one = writer(environment)
         first = append(KEY, base(KEY), [Sent("ann", "k1")])
         one.transact([first])
-        new = append(KEY, head_after(first), [Sent("ann", "k2")])
+        new = append(KEY, head_after(first), [Sent("ann", "k2", bytes(1 << 20))])
         again = append(KEY, head_after(first), [Sent("ann", "k1")])
 
         with breaking(code):
@@ -99,7 +99,7 @@ def test_free_space_that_cannot_be_told_is_a_failure_without_a_client_s_word(
     assert "canary" not in str(outcome.error)
 
 
-@pytest.mark.parametrize("what", ["run_out_of_space", "break_in_a_commit"])
+@pytest.mark.parametrize("what", ["run_out_of_space", "break_in_a_checkpoint"])
 def test_file_that_may_not_grow(tmp_path: Path, what: str) -> None:
     with child(what, tmp_path / "store") as process:
         assert process.wait(60) == 0

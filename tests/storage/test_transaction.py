@@ -403,7 +403,7 @@ def test_any_batches_have_the_outcomes_of_the_model(batches: list, quotas: tuple
         at = 0
         for batch, chance in batches:
             # Reopened for each, so that nothing is known from memory.
-            with opened(path) as environment:
+            with opened(path, segment_bytes=2_048) as environment:
                 model.is_full = chance == 0
                 free_bytes = no_space if model.is_full else plenty
                 operations, expected = [], []
@@ -412,8 +412,15 @@ def test_any_batches_have_the_outcomes_of_the_model(batches: list, quotas: tuple
                     operations.append(resolve(model, wish, at))
                     expected.append(model.decide(operations[-1]))
 
-                outcomes = Writer(environment, free_bytes, model.limits).transact(operations)
+                one = Writer(environment, free_bytes, model.limits)
+                outcomes = one.transact(operations)
 
                 assert outcomes == expected
                 agree(model, environment)
+                for _ in range(chance % 4):  # none, a part, or all of what is to be folded
+                    assert one.fold() is None
+                    agree(model, environment)
+                if chance == 9:
+                    assert one.finish() is None
+                    agree(model, environment)
         assert verify(path).problems == []
