@@ -43,7 +43,11 @@ More would cost memory and time at a start, less would give a checkpoint fewer r
 
 FRAME_ALIGNMENT: Final = 512
 EXTEND_BYTES: Final = 1 << 20
-"""A file grows by so much at a time, zeros and synced, so that most commits change no metadata."""
+"""A file grows to twice its length, but by no more than this at a time: with zeros, and synced, so
+that most commits change no metadata.
+"""
+
+FIRST_BYTES: Final = 1 << 16
 
 _MAGIC: Final = b"KSJ1"
 _CHECK_BYTES: Final = 16
@@ -192,7 +196,7 @@ class Journal:
             sync_directory(self._path)
         size = self._sizes[which]
         if size < end:
-            longer = -(-end // EXTEND_BYTES) * EXTEND_BYTES
+            longer = max(end, FIRST_BYTES, size + min(size, EXTEND_BYTES))
             try:
                 _write(file, bytes(longer - size), size)
                 os.fsync(file)

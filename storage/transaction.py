@@ -41,7 +41,7 @@ from storage.log import (
 from storage.names import Names
 from storage.rows import Rows, encode_rows
 
-MOST_FILLED: Final = 8.0
+MOST_FILLED: Final = 4
 """Times its usual size that a file may grow to while the other is folded: then commits wait."""
 
 

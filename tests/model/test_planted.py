@@ -211,7 +211,7 @@ def inbox_numbers_begin_anew_with_the_process(patch: pytest.MonkeyPatch) -> None
 
     def rebased(self: Batch, user: int | None) -> Any:
         found = state(self, user)
-        base = bases.setdefault((id(self._tables), user), found.global_inbox_seq)
+        base = bases.setdefault((id(self._view._tables), user), found.global_inbox_seq)
         return found._replace(global_inbox_seq=found.global_inbox_seq - base)
 
     patch.setattr(Batch, "_inbox_state", rebased)

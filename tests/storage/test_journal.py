@@ -223,7 +223,7 @@ def test_a_file_that_cannot_grow_is_told_and_smaller_frames_still_fit(
     pwrite = os.pwrite
 
     def half(file: int, content: bytes, offset: int) -> int:
-        if offset > EXTEND_BYTES:
+        if offset > EXTEND_BYTES // 2:
             raise OSError(code, "planted")
         return pwrite(file, content[: len(content) // 2 + 1], offset)
 
