@@ -132,7 +132,7 @@ class Environment:
         except (OSError, lmdb.Error):
             return None
         return StoreUsage(
-            file_bytes=os.fstat(self._file).st_blocks * 512,
+            file_bytes=os.fstat(self._file).st_blocks * 512 + self.journal.file_bytes,
             map_bytes=engine["map_size"],
             used_bytes=(engine["last_pgno"] + 1) * self.page_size,
             can_grow=self._can_grow,

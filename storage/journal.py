@@ -128,6 +128,11 @@ class Journal:
         """Of the last frame."""
 
     @property
+    def file_bytes(self) -> int:
+        """How long the files are that were written to. For any thread."""
+        return sum(self._sizes)
+
+    @property
     def filled(self) -> float:
         """How much of the present file is used: 1.0 or more is all of it."""
         return self._end / self._segment_bytes
