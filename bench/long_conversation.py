@@ -47,7 +47,7 @@ def envelope(key: ConversationKey, message: str, text: bytes) -> Envelope:
 def open_store(path: Path) -> Environment:
     """A new store, with room for what comes."""
     return open_environment(
-        path, new_epoch=lambda: Epoch("bench"), map_lock=nullcontext(), map_size_bytes=MAP_BYTES
+        path, new_epoch=lambda: Epoch("bench"), new_lock=nullcontext, map_size_bytes=MAP_BYTES
     )
 
 

@@ -143,11 +143,13 @@ class _Crashing:
         """Crash it so often, after a few times that do not count."""
         writing = SerialThread("store-writer", _fail)
         reading = SerialThread("store-reader", _fail)
+        folding = SerialThread("store-folder", _fail)
         inboxes: Inboxes
         log = LmdbLog(
             environment,
             writing=writing,
             reading=reading,
+            folding=folding,
             free_bytes=lambda: shutil.disk_usage(environment.path).free,
             after_commit=lambda: inboxes.deliver(),  # noqa: PLW0108 - it is made below
             on_failure=_fail,
@@ -173,6 +175,7 @@ class _Crashing:
             nursery.cancel_scope.cancel()
         await writing.finish()
         await reading.finish()
+        await folding.finish()
 
     async def _crash_once(self, router: Router, number: int) -> None:
         self._answered = trio.Event()

@@ -117,7 +117,7 @@ def _open_store(config: StoreConfig) -> Environment:
     return open_environment(
         config.directory,
         new_epoch=system.new_epoch,
-        map_lock=Lock(),
+        new_lock=Lock,
         map_size_bytes=config.map_size_bytes,
     )
 
@@ -146,11 +146,13 @@ class Relay:
         self._store_failure = StoreFailure(self._everything, telemetry)
         self._writer = system.SerialThread("store-writer", self._store_failure.note_crash)
         self._reader = system.SerialThread("store-reader", self._store_failure.note_crash)
+        self._folder = system.SerialThread("store-folder", self._store_failure.note_crash)
         meter, read_meter = CommitMeter(system.monotonic), ReadMeter(system.monotonic)
         self._log = LmdbLog(
             environment,
             writing=self._writer,
             reading=self._reader,
+            folding=self._folder,
             free_bytes=lambda: shutil.disk_usage(environment.path).free,
             after_commit=lambda: self._inboxes.deliver(),  # noqa: PLW0108 - it is made below
             on_failure=self._store_failure.note,
@@ -256,6 +258,8 @@ class Relay:
         with trio.CancelScope(shield=True):
             await self._writer.finish()
             await self._reader.finish()
+            self._log.finish()
+            await self._folder.finish()
         self._store_failure.raise_last_words()
 
     def _permanent(self) -> Iterator[ChildSpec]:

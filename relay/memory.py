@@ -36,7 +36,9 @@ from relay.transport.http import MAX_HEAD_BYTES
 from relay.transport.stream import RECEIVE_BYTES
 from relay.transport.write_queue import DRAIN_BYTES, SENT_KEPT_BYTES
 from storage.group_commit import SMALL_OPERATION_BYTES
+from storage.journal import SEGMENT_BYTES
 from storage.names import REMEMBERED_NAMES
+from storage.transaction import MOST_FILLED
 
 CONNECTION_BYTES: Final = 40 * KIB
 """An idle connection with its share of its user's inbox and rates, and its writing task."""
@@ -67,6 +69,10 @@ LEAST_LETTER_BYTES: Final = 60
 
 ROWS_BYTES: Final = 3 * KIB
 """The rows of one record in a transaction, beside the record."""
+
+UNFOLDED_FACTOR: Final = 6
+"""What rows that are not in the tables yet take, for each byte that the journal has of them: most
+for read positions, which are five short rows."""
 
 PAGES_PER_OPERATION: Final = 8
 """How many of the engine's pages one operation changes where no two change the same."""
@@ -140,6 +146,7 @@ def _parts(config: Config) -> Iterator[Part]:
     yield Part("sends under way, bytes", 2, limits.sends_under_way_bytes)
     yield Part("sends under way", _letters(limits), LETTER_BYTES)
     yield Part("commit", 1, _commit_bytes(limits))
+    yield Part("rows not in the tables yet", 2, UNFOLDED_FACTOR * MOST_FILLED * SEGMENT_BYTES)
     yield Part("conversations", most_live(limits.live_conversations), CONVERSATION_BYTES)
     yield Part("remembered failures", MOST_QUARANTINES + DEAD_LETTERS, FAILURE_BYTES)
     yield Part("recent records", 1, limits.recent_records_bytes * 9 // 8)

@@ -1,8 +1,8 @@
-"""One write transaction's decisions: each operation is judged against all that came before it.
+"""One transaction's decisions: each operation is judged against all that came before it.
 
-Deciding reads, and collects rows in memory; nothing is put before every operation has its
-outcome. So an append is checked whole before its first put, one that is refused leaves no trace,
-and the rows of all of them go to the engine table by table, in key order, in few calls.
+Deciding reads, and collects rows in memory; nothing is stored before every operation has its
+outcome. So an append is checked whole before anything of it is stored, one that is refused leaves
+no trace, and the rows of all of them are one frame of the journal.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
-import lmdb
-
 from ksmp.chain import chain_base
 from ksmp.types import ConversationKey, GlobalInboxSeq, ServerSeq, TimeMs, UserId
 from storage.keys import (
-    TABLES,
     ConversationNumbers,
     InboxState,
     Mark,
@@ -60,39 +57,37 @@ from storage.log import (
     SequenceConflict,
 )
 from storage.names import Names
-from storage.tables import Tables
+from storage.rows import View, no_rows
 
 _EMPTY_INBOX: Final = InboxState()
 _NO_MARKS: Final = Marks()
 
 
 class Batch:
-    """What one transaction will put, and what its operations see until then."""
+    """What one transaction will store, and what its operations see until then."""
 
     def __init__(
         self,
-        transaction: lmdb.Transaction[bytes],
-        tables: Tables,
+        view: View,
         names: Names,
         limits: StoreLimits,
         may_write: Callable[[], bool],
     ) -> None:
         """`may_write` is asked before anything new is stored; False answers `Full`."""
-        self._transaction = transaction
-        self._tables = tables
+        self._view = view
         self._names = names
         self._limits = limits
         self._has_quotas = limits.has_quotas
         self._may_write = may_write
-        self._rows: dict[bytes, dict[bytes, bytes]] = {table: {} for table in TABLES}
-        self._moved: set[bytes] = set()  # keys of `read_index` whose mark has risen since
+        self.rows = no_rows()
         self._users: dict[UserId, int] = {}
         self._conversations: dict[ConversationKey, ConversationNumbers] = {}
+        self._numbers: dict[bytes, int] = {}  # of each table of names, the last one given
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to put."""
-        return not any(self._rows.values())
+        """Whether there is nothing to store."""
+        return not any(self.rows.values())
 
     def decide(self, operation: Operation) -> Outcome:
         """The outcome `operation` will have once this transaction is committed."""
@@ -108,36 +103,11 @@ class Batch:
             case _:
                 assert_never(operation)
 
-    def put(self) -> None:
-        """Hand every collected row to the engine."""
-        for key in self._moved:
-            self._transaction.delete(key, db=self._tables[b"read_index"])
-        for table, rows in self._rows.items():
-            if rows:
-                with self._transaction.cursor(self._tables[table]) as lmdb_cursor:
-                    lmdb_cursor.putmulti(sorted(rows.items()))
-
     def remember_names(self) -> None:
         """Called once the transaction is committed: what it found and added is now certain."""
         self._names.users.learn(self._users)
         self._names.conversations.learn(self._conversations)
-
-    def pages_needed(self, page_size: int) -> int:
-        """More pages than `put` and the commit can add to the file.
-
-        Every page that changes is written anew; a page that overflows becomes two, of which
-        neither is less than a quarter full once the rows are in; and the engine's list of free
-        pages changes too.
-        """
-        pages = 64
-        for table, rows in self._rows.items():
-            if rows:
-                shape = self._transaction.stat(self._tables[table])
-                size = sum(map(len, rows)) + sum(map(len, rows.values())) + 16 * len(rows)
-                leaves = min(len(rows), shape["leaf_pages"]) + 4 * (size // page_size + 1)
-                branches = min(leaves * shape["depth"], shape["branch_pages"] + leaves // 8)
-                pages += 2 * (leaves + branches) + shape["depth"] + 1
-        return pages
+        self._names.last_numbers.update(self._numbers)
 
     # ── append ───────────────────────────────────────────────────────────────────────────────
 
@@ -183,8 +153,8 @@ class Batch:
         conversation = numbers.conversation
         low = append.conversation.low
         sent = [0, 0]
-        log = self._rows[b"log"]
-        keys = self._rows[b"keys"]
+        log = self.rows[b"log"]
+        keys = self.rows[b"keys"]
         for record, name in zip(append.records, _key_names(append, numbers), strict=True):
             seq = record.server_seq
             row = pack_record(record.chain, record.recorded)
@@ -194,7 +164,7 @@ class Batch:
                 seq, record.server_received_at_ms, record.chain, record.payload_digest
             )
         last = append.records[-1]
-        self._rows[b"heads"][pack_number(conversation)] = pack_head(last.server_seq, last.chain)
+        self.rows[b"heads"][pack_number(conversation)] = pack_head(last.server_seq, last.chain)
         return sent[0], sent[1]
 
     def _store_inbox(
@@ -210,7 +180,7 @@ class Batch:
         This engine counts 1, 2, 3 …, so the number before is one less.
         """
         conversation = numbers.conversation
-        inbox = self._rows[b"inbox"]
+        inbox = self.rows[b"inbox"]
         last, truncated_through, inbox_bytes, sent_bytes = self._inbox_state(user)
         seq = GlobalInboxSeq(last)
         places = []
@@ -219,7 +189,7 @@ class Batch:
             seq = GlobalInboxSeq(previous + 1)
             inbox[pack_pair(user, seq)] = pack_pair(conversation, record.server_seq)
             places.append(InboxPlace(seq, previous))
-        self._rows[b"inboxes"][pack_number(user)] = pack_inbox_state(
+        self.rows[b"inboxes"][pack_number(user)] = pack_inbox_state(
             seq, truncated_through, inbox_bytes + size, sent_bytes + sent
         )
         return places
@@ -238,7 +208,7 @@ class Batch:
         if after != before:
             if not self._may_write():
                 return Full()
-            self._rows[b"reads"][key] = pack_marks(after)
+            self.rows[b"reads"][key] = pack_marks(after)
             self._move_in_index(numbers, side, before, after)
         return ReadMarked(
             after.own.position,
@@ -264,18 +234,17 @@ class Batch:
     def _move_in_index(
         self, numbers: ConversationNumbers, side: int, before: Marks, after: Marks
     ) -> None:
-        rows = self._rows[b"read_index"]
+        rows = self.rows[b"read_index"]
         for old in index_keys(numbers, side, before):
-            rows.pop(old.pack(), None)
-            self._moved.add(old.pack())
+            rows[old.pack()] = None
         for new in index_keys(numbers, side, after):
             rows[new.pack()] = b""
 
     # ── what is stored, and what this transaction adds to it ─────────────────────────────────
 
     def _get(self, table: bytes, key: bytes) -> bytes | None:
-        row = self._rows[table].get(key)
-        return self._transaction.get(key, db=self._tables[table]) if row is None else row
+        row = self.rows[table].get(key)  # from the tables asked here, nothing is ever removed
+        return self._view.get(table, key) if row is None else row
 
     def _head(
         self, conversation: ConversationKey, numbers: ConversationNumbers | None
@@ -297,7 +266,7 @@ class Batch:
     def _find_user(self, user: UserId) -> int | None:
         number = self._users.get(user) or self._names.users.get(user)
         if number is None:
-            row = self._transaction.get(user.encode(), db=self._tables[b"users"])
+            row = self._view.get(b"users", user.encode())
             if row is not None:
                 number = self._users[user] = unpack_number(row)
         return number
@@ -307,8 +276,7 @@ class Batch:
         if numbers is None:
             numbers = self._names.conversations.get(conversation)
         if numbers is None:
-            name = conversation_name(conversation)
-            row = self._transaction.get(name, db=self._tables[b"conversations"])
+            row = self._view.get(b"conversations", conversation_name(conversation))
             if row is not None:
                 numbers = self._conversations[conversation] = unpack_conversation(row)
         return numbers
@@ -318,8 +286,8 @@ class Batch:
     def _add_user(self, user: UserId) -> int:
         number = self._next_number(b"user_names")
         name = user.encode()
-        self._rows[b"users"][name] = pack_number(number)
-        self._rows[b"user_names"][pack_number(number)] = name
+        self.rows[b"users"][name] = pack_number(number)
+        self.rows[b"user_names"][pack_number(number)] = name
         self._users[user] = number
         return number
 
@@ -329,16 +297,19 @@ class Batch:
         number = self._next_number(b"conversation_names")
         numbers = ConversationNumbers(number, low, high)
         name = conversation_name(conversation)
-        self._rows[b"conversations"][name] = pack_conversation(*numbers)
-        self._rows[b"conversation_names"][pack_number(number)] = name
+        self.rows[b"conversations"][name] = pack_conversation(*numbers)
+        self.rows[b"conversation_names"][pack_number(number)] = name
         self._conversations[conversation] = numbers
         return numbers
 
     def _next_number(self, table: bytes) -> int:
         """Names are never removed: the last number is also how many were given."""
-        with self._transaction.cursor(self._tables[table]) as lmdb_cursor:
-            stored = unpack_number(lmdb_cursor.key()) if lmdb_cursor.last() else 0
-        return stored + len(self._rows[table]) + 1
+        number = self._numbers.get(table) or self._names.last_numbers.get(table)
+        if number is None:
+            last = self._view.last_key(table)
+            number = unpack_number(last) if last else 0
+        self._numbers[table] = number + 1
+        return number + 1
 
 
 def _key_names(append: Append, numbers: ConversationNumbers) -> list[bytes]:

@@ -23,7 +23,7 @@ def begin_new_epoch(path: Path, new_epoch: Callable[[], Epoch]) -> Epoch:
         StorageError: one of the kinds in `storage.errors`; the epoch is as it was.
     """
     epoch = new_epoch()
-    environment = open_environment(path, new_epoch=new_epoch, map_lock=nullcontext(), create=False)
+    environment = open_environment(path, new_epoch=new_epoch, new_lock=nullcontext, create=False)
     try:
         transaction = environment.begin()
         try:

@@ -13,6 +13,16 @@ No message holds anything a client has chosen; paths are the operator's.
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
+NO_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What the operating system says where there is no room."""
+
+
+class NoSpaceError(Exception):
+    """The file system has no room for what a transaction may need. Nothing was committed."""
+
 
 class StorageError(Exception):
     """The store cannot be used, and no retry inside this process will change that."""

@@ -105,6 +105,7 @@ class GroupCommit:
         self._portion = 0
         self._portion_bytes = 0
         self._failed = False
+        self._is_held = False
 
     def adopt(self, commit_bytes: int) -> None:
         """Cut the queue by `commit_bytes` from the next operation on."""
@@ -124,12 +125,20 @@ class GroupCommit:
         if is_cut or not self._summoned:
             self._summon()
 
+    def hold(self, is_held: bool) -> None:
+        """Run no further transaction until told otherwise; what is submitted waits."""
+        was_held, self._is_held = self._is_held, is_held
+        if was_held and not is_held and self._queue and not self._jobs:
+            self._summon()
+
     @property
     def is_slow_under_way(self) -> bool:
         """Whether the disk is slow, and busy with what nothing submitted now can be part of."""
         return self._is_slow and self._jobs > 0
 
     def _summon(self) -> None:
+        if self._is_held:
+            return
         self._summoned = True
         self._jobs += 1
         self._executor.submit(self._job, self._settle)

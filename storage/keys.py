@@ -30,7 +30,7 @@ from ksmp.chain import CHAIN_BYTES
 from ksmp.types import ConversationId, ConversationKey, ServerSeq, TimeMs, UserId
 from storage.log import ReadPosition
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """Of the whole store: tables, keys and values."""
 
 RECORD_VERSION: Final = 1

@@ -1,7 +1,8 @@
 """The embedded log: `storage.log.Log` on one LMDB environment.
 
 Operations go through the group commit and the writer, on one executor; reads go through another,
-so that a long replay never waits for a sync, nor a sync for it.
+so that a long replay never waits for a sync, nor a sync for it; and what moves from the journal
+into the tables goes through a third, so that neither waits for that.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class LmdbLog(Log):
         *,
         writing: Executor,
         reading: Executor,
+        folding: Executor,
         free_bytes: Callable[[], int],
         after_commit: Callable[[], None],
         on_failure: Callable[[Exception], None],
@@ -59,6 +61,8 @@ class LmdbLog(Log):
         self._reader = Reader(environment)
         self._read_meter = read_meter or ReadMeter()
         self._on_failure = on_failure
+        self._folding = folding
+        self._is_folding = False
         self._writer = Writer(environment, free_bytes, limits, meter, failpoints)
         self._space = SpaceWatch(on_space)
         self._settled: trio.Event | None = None  # made by whoever waits for it
@@ -100,9 +104,32 @@ class LmdbLog(Log):
 
     def _note(self, outcomes: Sequence[Outcome]) -> None:
         self._space.note(outcomes)
+        self._fold_on()
         if self._settled is not None:
             self._settled.set()
             self._settled = None
+
+    def _fold_on(self) -> None:
+        """Have the checkpoint move on, and commits wait for it where it is far behind."""
+        if not self._is_folding and self._writer.is_folding:
+            self._is_folding = True
+            self._folding.submit(self._writer.fold, self._folded)
+        self._group_commit.hold(self._writer.is_far_behind)
+
+    def _folded(self, failure: StorageError | None) -> None:
+        self._is_folding = False
+        if failure is not None:
+            self._on_failure(failure)
+        elif self._writer.has_room_to_fold:  # else the next commit tries again
+            self._fold_on()
+
+    def finish(self) -> None:
+        """Move all that is committed into LMDB's tables; to be called when nobody submits more.
+
+        So a store that was closed is whole without its journal. Where it cannot be done, the next
+        start finds the journal and goes on with it.
+        """
+        self._folding.submit(self._writer.finish, self._folded)
 
     async def page(
         self,

@@ -51,3 +51,5 @@ class Names:
     def __init__(self, limit: int = REMEMBERED_NAMES) -> None:
         self.users: Recent[UserId, int] = Recent(limit)
         self.conversations: Recent[ConversationKey, ConversationNumbers] = Recent(limit)
+        self.last_numbers: dict[bytes, int] = {}
+        """Of each table of names, the last number that was given."""

@@ -1,4 +1,4 @@
-"""Reads of inboxes: each a short transaction of its own, so that no reader keeps old pages alive.
+"""Reads of inboxes: each in a short view of its own, so that no reader keeps old pages alive.
 
 A cursor of an inbox is a number the client keeps; nothing is remembered here between two pages.
 """
@@ -24,10 +24,10 @@ from storage.keys import (
     unpack_index_key,
     unpack_marks,
     unpack_number,
-    unpack_pair,
     unpack_record,
 )
 from storage.log import InboxHead, InboxRow, Page, ReadState, ReadStatePage
+from storage.rows import View
 from storage.tables import corrupt
 
 _UNREADABLE = (lmdb.Error, OSError, ValueError, struct.error, StorageError)
@@ -49,39 +49,35 @@ class Reader:
     ) -> Page | StorageError:
         """See `storage.log.Log.page`."""
         try:
-            with self._environment.reading() as transaction:
-                return self._page(transaction, user, after, through, max_bytes)
+            with self._environment.reading() as view:
+                return self._page(view, user, after, through, max_bytes)
         except _UNREADABLE as error:
             return _failure(error)
 
     def _page(
         self,
-        transaction: lmdb.Transaction[bytes],
+        view: View,
         user: UserId,
         after: GlobalInboxSeq,
         through: GlobalInboxSeq,
         max_bytes: int,
     ) -> Page:
-        tables = self._environment.tables
-        number = self._user_number(transaction, user)
+        number = self._user_number(view, user)
         if number is None:
             return Page((), GlobalInboxSeq(0))
-        head, truncated_through = self._inbox_head(transaction, number)
+        head, truncated_through = self._inbox_head(view, number)
         last = GlobalInboxSeq(max(after, truncated_through))
         due = min(through, head)
         rows: list[InboxRow] = []
         size = 0
-        for seq, place in self._inbox(transaction, number, last, due):
-            if seq != last + 1:
-                break
-            row = transaction.get(place, db=tables[b"log"])
+        for seq, place in self._inbox(view, number, last, due):
+            row = view.get(b"log", place)
             if row is None:
                 raise corrupt(self._environment.path, "an inbox names a record that is not there")
             chain, recorded = unpack_record(row)
             if rows and size + len(recorded) > max_bytes:
                 return Page(rows, truncated_through)
             size += len(recorded)
-            # This engine counts an inbox 1, 2, 3 …: the number before is one less.
             rows.append(InboxRow(seq, last, recorded, chain))
             last = seq
         if last < due:
@@ -89,29 +85,25 @@ class Reader:
             raise corrupt(self._environment.path, "an inbox lacks a record that is due")
         return Page(rows, truncated_through)
 
-    def _inbox_head(self, transaction: lmdb.Transaction[bytes], user: int) -> InboxHead:
-        row = transaction.get(pack_number(user), db=self._environment.tables[b"inboxes"])
+    def _inbox_head(self, view: View, user: int) -> InboxHead:
+        row = view.get(b"inboxes", pack_number(user))
         if row is None:  # it is made with the user, and never removed
             raise corrupt(self._environment.path, "a user has no inbox")
         seq, truncated_through, _, _ = unpack_inbox_state(row)
         return InboxHead(GlobalInboxSeq(seq), GlobalInboxSeq(truncated_through))
 
     def _inbox(
-        self,
-        transaction: lmdb.Transaction[bytes],
-        user: int,
-        after: GlobalInboxSeq,
-        through: GlobalInboxSeq,
+        self, view: View, user: int, after: GlobalInboxSeq, through: GlobalInboxSeq
     ) -> Iterator[tuple[GlobalInboxSeq, bytes]]:
-        """(number in the inbox, key in the log) of each row in the range."""
-        end = pack_pair(user, through)
-        with transaction.cursor(self._environment.tables[b"inbox"]) as lmdb_cursor:
-            if not lmdb_cursor.set_range(pack_pair(user, after + 1)):
+        """(number in the inbox, key in the log) of each row in the range, as far as none lacks.
+
+        This engine counts an inbox 1, 2, 3 …: the number before is one less.
+        """
+        for number in range(after + 1, through + 1):
+            place = view.get(b"inbox", pack_pair(user, number))
+            if place is None:
                 return
-            for key, place in lmdb_cursor:
-                if key > end:
-                    return
-                yield GlobalInboxSeq(unpack_pair(key)[1]), place
+            yield GlobalInboxSeq(number), place
 
     # ── read positions ───────────────────────────────────────────────────────────────────────
 
@@ -120,42 +112,38 @@ class Reader:
     ) -> ReadStatePage | StorageError:
         """See `storage.log.Log.read_states`."""
         try:
-            with self._environment.reading() as transaction:
-                return self._read_states(transaction, user, stored_from, after, limit)
+            with self._environment.reading() as view:
+                return self._read_states(view, user, stored_from, after, limit)
         except _UNREADABLE as error:
             return _failure(error)
 
     def _read_states(
         self,
-        transaction: lmdb.Transaction[bytes],
+        view: View,
         user: UserId,
         stored_from: GlobalInboxSeq,
         after: bytes | None,
         limit: int,
     ) -> ReadStatePage:
-        number = self._user_number(transaction, user)
+        number = self._user_number(view, user)
         if number is None:
             return ReadStatePage((), None)
         # A key with a zero byte behind it is the least that sorts after the key.
         start = IndexKey(number, stored_from, 0, 0).pack() if after is None else after + b"\0"
-        index = self._environment.tables[b"read_index"]
         states: list[ReadState] = []
-        with transaction.cursor(index) as lmdb_cursor:
-            if lmdb_cursor.set_range(start):
-                for key in lmdb_cursor.iternext(keys=True, values=False):
-                    entry = unpack_index_key(key)
-                    if entry.user != number:
-                        break
-                    states.append(self._read_state(transaction, entry))
-                    if len(states) >= limit:
-                        return ReadStatePage(states, key)
+        for key, _ in view.range(b"read_index", start):
+            entry = unpack_index_key(key)
+            if entry.user != number:
+                break
+            states.append(self._read_state(view, entry))
+            if len(states) >= limit:
+                return ReadStatePage(states, key)
         return ReadStatePage(states, None)
 
-    def _read_state(self, transaction: lmdb.Transaction[bytes], entry: IndexKey) -> ReadState:
-        tables = self._environment.tables
-        name = transaction.get(pack_number(entry.conversation), db=tables[b"conversation_names"])
-        marks = transaction.get(entry.reads_key(), db=tables[b"reads"])
-        row = name and transaction.get(name, db=tables[b"conversations"])
+    def _read_state(self, view: View, entry: IndexKey) -> ReadState:
+        name = view.get(b"conversation_names", pack_number(entry.conversation))
+        marks = view.get(b"reads", entry.reads_key())
+        row = name and view.get(b"conversations", name)
         if not (name and marks and row):
             raise corrupt(self._environment.path, "the index of read positions names none")
         conversation = parse_conversation_name(name)
@@ -164,8 +152,8 @@ class Reader:
         reader = conversation.low if entry.side == 0 else conversation.high
         return ReadState(conversation, reader, mark.position)
 
-    def _user_number(self, transaction: lmdb.Transaction[bytes], user: UserId) -> int | None:
-        row = transaction.get(user.encode(), db=self._environment.tables[b"users"])
+    def _user_number(self, view: View, user: UserId) -> int | None:
+        row = view.get(b"users", user.encode())
         return None if row is None else unpack_number(row)
 
 

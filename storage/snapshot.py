@@ -6,9 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
-import lmdb
-
-from storage.tables import Tables
+from storage.rows import View
 
 MAX_PROBLEMS: Final = 1_000
 """What is found beyond that is counted, not told."""
@@ -20,11 +18,10 @@ _MALFORMED = (ValueError, struct.error)
 
 
 class Snapshot:
-    """One read transaction over all tables, and the problems found in it so far."""
+    """All rows that are committed, and the problems found in them so far."""
 
-    def __init__(self, transaction: lmdb.Transaction[bytes], tables: Tables) -> None:
-        self._transaction = transaction
-        self._tables = tables
+    def __init__(self, view: View) -> None:
+        self._view = view
         self._problems: list[str] = []
         self._untold = 0
 
@@ -44,15 +41,15 @@ class Snapshot:
 
     def count(self, table: bytes) -> int:
         """How many rows the table has."""
-        return self._transaction.stat(self._tables[table])["entries"]
+        return self._view.count(table)
 
     def has(self, table: bytes, key: bytes) -> bool:
         """Whether there is such a row."""
-        return self._transaction.get(key, db=self._tables[table]) is not None
+        return self._view.get(table, key) is not None
 
     def get(self, table: bytes, key: bytes, parse: Callable[[bytes], V]) -> V | None:
         """The meaning of one row; None where there is none, or it has no valid form."""
-        row = self._transaction.get(key, db=self._tables[table])
+        row = self._view.get(table, key)
         try:
             return None if row is None else parse(row)
         except _MALFORMED:
@@ -63,11 +60,10 @@ class Snapshot:
         self, table: bytes, parse_key: Callable[[bytes], K], parse: Callable[[bytes], V]
     ) -> Iterator[tuple[K, V]]:
         """Every row in key order; one without a valid form is noted and left out."""
-        with self._transaction.cursor(self._tables[table]) as lmdb_cursor:
-            for place, (key, row) in enumerate(lmdb_cursor, 1):
-                try:
-                    parsed = parse_key(key), parse(row)
-                except _MALFORMED:
-                    self.problem(f"{table.decode()}: row {place} has no valid form")
-                    continue
-                yield parsed
+        for place, (key, row) in enumerate(self._view.range(table), 1):
+            try:
+                parsed = parse_key(key), parse(row)
+            except _MALFORMED:
+                self.problem(f"{table.decode()}: row {place} has no valid form")
+                continue
+            yield parsed

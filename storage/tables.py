@@ -7,7 +7,8 @@ version that this code knows, or refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from struct import Struct
+from typing import Final, NamedTuple
 
 import lmdb
 
@@ -20,14 +21,29 @@ ENGINE: Final = b"lmdb 0.9"
 META_FORMAT: Final = b"format"
 META_ENGINE: Final = b"engine"
 META_EPOCH: Final = b"epoch"
+META_JOURNAL_KEY: Final = b"journal_key"
+META_FOLDED: Final = b"folded"
 
-UPGRADABLE: Final = frozenset((1,))
+UPGRADABLE: Final = frozenset((1, 2))
 """The format versions that `storage.upgrade` starts from."""
 
 Tables = dict[bytes, lmdb._Database]  # noqa: SLF001 - the stub's name of a public type
 
 
-def create_tables(env: lmdb.Environment, epoch: Epoch) -> tuple[Tables, Epoch]:
+class Folded(NamedTuple):
+    """How far the tables have come: they have every frame of the journal up to `number`.
+
+    A store that is `whole` has no journal: all that was ever committed is in the tables.
+    """
+
+    number: int
+    is_whole: bool
+
+
+_folded: Final = Struct("!Q?")
+
+
+def create_tables(env: lmdb.Environment, epoch: Epoch, journal_key: bytes) -> tuple[Tables, Epoch]:
     """All of it in one transaction: a store either is one, or is still new at the next start."""
     with env.begin(write=True) as transaction:
         tables = {name: env.open_db(name, txn=transaction) for name in TABLES}
@@ -35,7 +51,34 @@ def create_tables(env: lmdb.Environment, epoch: Epoch) -> tuple[Tables, Epoch]:
         transaction.put(META_FORMAT, FORMAT_VERSION.to_bytes(2, "big"), db=meta)
         transaction.put(META_ENGINE, ENGINE, db=meta)
         transaction.put(META_EPOCH, epoch.encode(), db=meta)
+        begin_journal(transaction, tables, journal_key)
     return tables, epoch
+
+
+def begin_journal(transaction: lmdb.Transaction[bytes], tables: Tables, key: bytes) -> None:
+    """The rows of a store that has none yet, and is whole."""
+    transaction.put(META_JOURNAL_KEY, key, db=tables[b"meta"])
+    put_folded(transaction, tables, Folded(0, True))
+
+
+def put_folded(transaction: lmdb.Transaction[bytes], tables: Tables, folded: Folded) -> None:
+    """From the commit of `transaction` on, the tables have come so far."""
+    transaction.put(META_FOLDED, _folded.pack(*folded), db=tables[b"meta"])
+
+
+def read_folded(
+    path: Path, transaction: lmdb.Transaction[bytes], tables: Tables
+) -> tuple[Folded, bytes]:
+    """How far the tables have come, and the key of the journal's checks.
+
+    Raises:
+        StoreCorruptError: it is not told.
+    """
+    row = transaction.get(META_FOLDED, db=tables[b"meta"])
+    key = transaction.get(META_JOURNAL_KEY, db=tables[b"meta"])
+    if row is None or len(row) != _folded.size or not key:
+        raise corrupt(path, "it does not tell which part of its journal is in the tables")
+    return Folded(*_folded.unpack(row)), key
 
 
 def open_tables(

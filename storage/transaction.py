@@ -1,25 +1,29 @@
 """The writer: runs a batch of operations as one synced transaction and says what became of each.
 
-    nothing to store        no commit, no sync
+    nothing to store        no frame of the journal, no sync
     committed               the outcomes hold, and survive a power loss
-    map full                aborted; the map grows; the batch runs again
-    no space                aborted; the batch runs again, and whatever would store is `Full`
+    no space                nothing is stored; the batch runs again, what would store is `Full`
     anything else           `Failed` for every operation, and for every later one
 
-A commit whose sync failed may be on disk, in part or whole, and the engine goes on as if it were.
-What is really there shows only after a restart: hence the last line.
+A transaction is committed when its rows are in the journal, synced. One whose sync failed may be on
+disk, in part or whole; what is really there shows only after a restart: hence the last line.
+
+When a file of the journal is full, commits go on in the other, and a checkpoint moves the rows of
+the first into LMDB's tables, on a thread of its own. While it is not done, the present file grows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import lmdb
 
 from storage.batch import Batch
+from storage.checkpoint import Checkpoint
 from storage.commit_meter import CommitMeter
-from storage.environment import NO_SPACE, Environment, NoSpaceError
-from storage.errors import StorageError, StoreFailedError
+from storage.environment import Environment
+from storage.errors import NO_SPACE, NoSpaceError, StorageError, StoreFailedError
 from storage.failpoints import Failpoints, failpoint
 from storage.fault_orders import Letter, Place
 from storage.limits import StoreLimits
@@ -35,6 +39,10 @@ from storage.log import (
     ReadMarked,
 )
 from storage.names import Names
+from storage.rows import Rows, encode_rows
+
+MOST_FILLED: Final = 4
+"""Times its usual size that a file may grow to while the other is folded: then commits wait."""
 
 
 class Writer:
@@ -57,6 +65,9 @@ class Writer:
         self._failure: StorageError | None = None
         self._before = failpoint(failpoints, Place.BEFORE_COMMIT)
         self._after = failpoint(failpoints, Place.AFTER_COMMIT)
+        self._checkpoint = self._recovered()
+        self.has_room_to_fold = True
+        """Whether the disk had room for the latest slice."""
 
     def adopt(self, limits: StoreLimits) -> None:
         """Judge by `limits` from the next transaction on. From any thread: it is one assignment."""
@@ -69,50 +80,140 @@ class Writer:
             try:
                 return self._run(operations)
             except Exception as error:  # noqa: BLE001 - whatever it is, the disk is in doubt
-                self._failure = _failure(error)
-                self._failure.__cause__ = error
+                self._fail(error)
             finally:
                 self._meter.end()
+        assert self._failure is not None
         return [Failed(self._failure)] * len(operations)
 
-    def _run(self, operations: Sequence[Operation]) -> list[Outcome]:
-        has_space = True
-        while True:
-            try:
-                return self._attempt(operations, has_space)
-            except lmdb.MapFullError:
-                if not has_space:
-                    raise  # a batch that stores nothing cannot fill the map
-                has_space = self._environment.grow()
-            except NoSpaceError:
-                has_space = False
-            except lmdb.Error as error:
-                if not has_space or getattr(error, "code", 0) not in NO_SPACE:
-                    raise
-                has_space = False
+    def _fail(self, error: Exception) -> StorageError:
+        self._failure = _failure(error)
+        self._failure.__cause__ = error
+        return self._failure
 
-    def _attempt(self, operations: Sequence[Operation], has_space: bool) -> list[Outcome]:
-        environment = self._environment
-        transaction = environment.begin()
+    def _run(self, operations: Sequence[Operation]) -> list[Outcome]:
         try:
-            limits = self._limits
-            may_write = self._may_write(has_space, limits.min_free_bytes)
-            batch = Batch(transaction, environment.tables, self._names, limits, may_write)
+            return self._attempt(operations, has_space=True)
+        except NoSpaceError:
+            return self._attempt(operations, has_space=False)
+
+    def _attempt(self, operations: Sequence[Operation], *, has_space: bool) -> list[Outcome]:
+        limits = self._limits
+        may_write = self._may_write(has_space, limits.min_free_bytes)
+        with self._environment.viewing() as view:
+            batch = Batch(view, self._names, limits, may_write)
             outcomes = [batch.decide(operation) for operation in operations]
-            if not batch.is_empty:
-                environment.reserve(batch.pages_needed(environment.page_size))
-                batch.put()
-                self._meter.sync()
-                if self._before is not None and self._before.hit(lambda: _letters(operations)):
-                    raise NoSpaceError  # so it is aborted, as on a full disk
-                transaction.commit()
-                self._meter.synced(len(operations))
-                if self._after is not None and self._after.hit(lambda: _letters(operations)):
-                    outcomes = [_lost(outcome) for outcome in outcomes]
-        finally:
-            transaction.abort()  # does nothing after a commit
+        if not batch.is_empty:
+            self._meter.sync()
+            if self._before is not None and self._before.hit(lambda: _letters(operations)):
+                raise NoSpaceError  # so nothing is stored, as on a full disk
+            self._commit(batch.rows)
+            self._meter.synced(len(operations))
+            if self._after is not None and self._after.hit(lambda: _letters(operations)):
+                outcomes = [_lost(outcome) for outcome in outcomes]
         batch.remember_names()
         return outcomes
+
+    def _commit(self, rows: Rows) -> None:
+        """At return `rows` are on the disk, and seen by everyone.
+
+        Raises:
+            NoSpaceError: there is no room; nothing was stored.
+        """
+        environment = self._environment
+        environment.use_journal()
+        payload = encode_rows(rows)
+        if not environment.journal.has_room(payload):
+            if self._checkpoint is None:
+                self._turn()
+            elif not self.has_room_to_fold:
+                raise NoSpaceError  # what would be stored now could not be moved either
+        environment.journal.append(payload)
+        environment.unfolded.add(rows)
+
+    # ── checkpoints ──────────────────────────────────────────────────────────────────────────
+
+    def _recovered(self) -> Checkpoint | None:
+        """The checkpoint that a crash has interrupted, from its beginning."""
+        environment = self._environment
+        folding = environment.unfolded.generations[1]
+        if not any(folding.values()):
+            return None
+        return Checkpoint(environment, folding, environment.journal.folding_number)
+
+    def _turn(self) -> None:
+        """The journal's other file is written from now on; what the present one has is moved."""
+        environment = self._environment
+        environment.unfolded.turn()
+        environment.journal.turn()
+        self._checkpoint = self._recovered()
+
+    @property
+    def is_folding(self) -> bool:
+        """Whether there is a checkpoint to be moved on, by `fold`. For any thread."""
+        return self._checkpoint is not None and self._failure is None
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether commits should wait for the checkpoint. For any thread."""
+        is_behind = self._environment.journal.filled >= MOST_FILLED
+        return is_behind and self.is_folding and self.has_room_to_fold
+
+    # ── on the thread that folds ─────────────────────────────────────────────────────────────
+
+    def fold(self) -> StorageError | None:
+        """Move the checkpoint on by one slice, if there is one. Never raises.
+
+        Where there is no room, nothing happens, and the journal keeps the rows. The error, if any,
+        is also that of every later transaction.
+        """
+        if not self.is_folding:
+            return None
+        try:
+            self._step()
+        except NoSpaceError:
+            self.has_room_to_fold = False
+        except Exception as error:  # noqa: BLE001 - whatever it is, the disk is in doubt
+            return self._fail(error)
+        return None
+
+    def _step(self) -> None:
+        assert self._checkpoint is not None, "whoever calls has looked"
+        try:
+            self._checkpoint.step()
+        except lmdb.MapFullError:
+            if not self._environment.grow():
+                raise NoSpaceError from None
+            return
+        except lmdb.Error as error:
+            if getattr(error, "code", 0) in NO_SPACE:
+                raise NoSpaceError from error
+            raise
+        self.has_room_to_fold = True
+        if not self._checkpoint.slices_left:
+            self._environment.unfolded.forget_folded()
+            self._checkpoint = None  # last of all: now the storage thread may turn
+
+    def finish(self) -> StorageError | None:
+        """Move all that is committed into the tables, and remove the journal. Never raises.
+
+        Nobody may be committing.
+
+        Where that fails, the journal keeps what the tables lack, as after a crash.
+        """
+        if self._failure is not None:
+            return None
+        try:
+            for _ in range(2):  # generations
+                while self._checkpoint is not None:
+                    self._step()
+                self._turn()
+            self._environment.drop_journal()
+        except NoSpaceError:
+            pass
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._fail(error)
+        return None
 
     def _may_write(self, has_space: bool, min_free_bytes: int) -> Callable[[], bool]:
         """Asks the operating system when first called, and gives the same answer from then on."""

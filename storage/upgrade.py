@@ -1,6 +1,7 @@
 """From an older format of the store to this one, within one write transaction.
 
     1 → 2    a row of `inboxes` gets what quotas count: 16 bytes become 32
+    2 → 3    the rows of `meta` that the journal needs (`storage.tables.begin_journal`)
 
 Whoever calls commits: a crash leaves the store as it was, and the next start upgrades it again.
 """

@@ -10,7 +10,7 @@ class StoreUsage:
     """Of one moment, in bytes."""
 
     file_bytes: int
-    """What the store's file occupies on the disk."""
+    """What the store's files occupy on the disk."""
 
     map_bytes: int
     """The address space it may grow to before its map does."""

@@ -20,12 +20,13 @@ from pathlib import Path
 import lmdb
 
 from storage.directory import DATA_FILE, DirectoryLock, missing
-from storage.environment import ENGINE_LIB_VERSION, explain
+from storage.environment import ENGINE_LIB_VERSION, explain, find_unfolded, unfolded_rows
 from storage.errors import StoreCorruptError
 from storage.keys import TABLES
+from storage.rows import View
 from storage.snapshot import Snapshot
 from storage.structure import structure_problems
-from storage.tables import open_tables, read_epoch
+from storage.tables import open_tables, read_epoch, read_folded
 from storage.verify_inboxes import check_bytes, check_inboxes, check_reads
 from storage.verify_log import check_log, check_names
 
@@ -75,7 +76,9 @@ def _verify_content(path: Path) -> Verification:
             with env.begin() as transaction:
                 tables = open_tables(path, env, transaction)
                 read_epoch(path, transaction, tables)
-                return _verify_tables(Snapshot(transaction, tables))
+                found = find_unfolded(path, *read_folded(path, transaction, tables))
+                generations = unfolded_rows(path, found).generations
+                return _verify_rows(Snapshot(View(generations, transaction, tables)))
         finally:
             env.close()
     except StoreCorruptError as error:
@@ -84,7 +87,7 @@ def _verify_content(path: Path) -> Verification:
         raise explain(path, error) from error
 
 
-def _verify_tables(snapshot: Snapshot) -> Verification:
+def _verify_rows(snapshot: Snapshot) -> Verification:
     check_names(snapshot)
     conversations = check_log(snapshot)
     check_inboxes(snapshot, conversations)

@@ -138,7 +138,7 @@ class RelayCollector(Collector):
         if usage is None:
             return
         for name, meaning, value in (
-            ("ksmp_store_bytes", "Bytes of the store's file on the disk.", usage.file_bytes),
+            ("ksmp_store_bytes", "Bytes of the store's files on the disk.", usage.file_bytes),
             ("ksmp_store_map_bytes", "Bytes of the store's map.", usage.map_bytes),
             ("ksmp_store_map_used_bytes", "Bytes of the map that are in use.", usage.used_bytes),
             ("ksmp_disk_free_bytes", "Bytes free on the store's disk.", usage.free_bytes),

@@ -153,7 +153,7 @@ async def test_failed_sync_ends_the_process_and_acks_nothing(start: StartRelay) 
 def lose_inbox_row(store: Path, user: int, number: int) -> None:
     """Take one row out of an inbox, as no relay does."""
     environment = open_environment(
-        store, new_epoch=lambda: Epoch("unused"), map_lock=nullcontext(), create=False
+        store, new_epoch=lambda: Epoch("unused"), new_lock=nullcontext, create=False
     )
     transaction = environment.begin()
     assert transaction.delete(pack_pair(user, number), db=environment.tables[b"inbox"])

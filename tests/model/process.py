@@ -38,6 +38,7 @@ T = TypeVar("T")
 EPOCH = Epoch("epoch-of-the-model")
 PLENTY = 1 << 40
 FOREVER_MS = TimeMs(2**52)
+SEGMENT_BYTES = 1 << 12  # of the journal: small, so that checkpoints are under way all the time
 
 
 class Planted(Exception):
@@ -177,17 +178,23 @@ class Process:
         self._lives: dict[ConversationKey, trio.CancelScope] = {}
         self.writing = Disk(shape.disk_checkpoints, self._committed)
         self._reading = Disk(shape.disk_checkpoints, lambda: None)
+        self._folding = Disk(shape.disk_checkpoints, lambda: None)
         self._scope = trio.CancelScope()
         self.started = trio.Event()
         self._ended = trio.Event()
         self._ids = count(1)
         self._environment = open_environment(
-            path, new_epoch=lambda: EPOCH, map_lock=nullcontext(), map_size_bytes=1 << 24
+            path,
+            new_epoch=lambda: EPOCH,
+            new_lock=nullcontext,
+            map_size_bytes=1 << 24,
+            segment_bytes=SEGMENT_BYTES,
         )
         log = LmdbLog(
             self._environment,
             writing=self.writing,
             reading=self._reading,
+            folding=self._folding,
             free_bytes=lambda: 0 if self.is_full else PLENTY,
             after_commit=lambda: self._inboxes.deliver(),  # noqa: PLW0108 - made below
             on_failure=self.bugs.append,
@@ -219,6 +226,7 @@ class Process:
                     self._nursery = nursery
                     nursery.start_soon(self.writing.run)
                     nursery.start_soon(self._reading.run)
+                    nursery.start_soon(self._folding.run)
                     for name, run in (("alarms", self._alarms.run), ("router", self._router.run)):
                         child = ChildSpec(name, run, "permanent")
                         nursery.start_soon(supervise, child, self.telemetry, _no_jitter)

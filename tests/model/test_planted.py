@@ -121,7 +121,7 @@ def keys_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
     remembered: set[tuple[int, Any, int]] = set()
 
     def young(self: Batch, append: Append, names: Sequence[bytes]) -> dict[int, Any]:
-        home = id(self._tables)
+        home = id(self._view._tables)
         known = known_keys(self, append, names)
         kept = {
             index: one
@@ -211,7 +211,7 @@ def inbox_numbers_begin_anew_with_the_process(patch: pytest.MonkeyPatch) -> None
 
     def rebased(self: Batch, user: int | None) -> Any:
         found = state(self, user)
-        base = bases.setdefault((id(self._tables), user), found.global_inbox_seq)
+        base = bases.setdefault((id(self._view._tables), user), found.global_inbox_seq)
         return found._replace(global_inbox_seq=found.global_inbox_seq - base)
 
     patch.setattr(Batch, "_inbox_state", rebased)

@@ -6,6 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
+from storage.errors import StoreFailedError
 from storage.log import Append, Appended, ConversationHead, Failed, Full, KnownKeys, ReadHead
 from tests.storage.world import Sent, append, base, conversation, head_after, opened, writer
 
@@ -58,19 +59,24 @@ def run_out_of_space(path: Path) -> None:
         assert isinstance(outcome, Appended), outcome
 
 
-def break_in_a_commit(path: Path) -> None:
-    """A commit cut short: the outcome is unknown, and nothing is answered ever after."""
-    with opened(path, map_size_bytes=1 << 28) as environment:
+def break_in_a_checkpoint(path: Path) -> None:
+    """A slice cut short: from then on nothing is answered, and the next start has everything."""
+    with opened(path, map_size_bytes=1 << 28, segment_bytes=1) as environment:
         one = writer(environment)
-        first = append(KEY, base(KEY), [Sent("ann", "k0")])
-        assert isinstance(one.transact([first])[0], Appended)
+        head = base(KEY)
+        for n in range(3):
+            new = append(KEY, head, [Sent("ann", f"k{n}", bytes(1 << 20))])
+            assert isinstance(one.transact([new])[0], Appended)
+            head = head_after(new)
         environment.reserve = lambda pages: None  # type: ignore[method-assign]
-        _limit_file_size((path / "data.mdb").stat().st_size + 10_000)
-        large = append(KEY, head_after(first), [Sent("ann", "k1", bytes(20 << 20))])
-        outcomes = one.transact([large, ReadHead(KEY)])
-        assert [type(outcome) for outcome in outcomes] == [Failed, Failed], outcomes
+        _limit_file_size((1 << 20) + 10_000)  # in the middle of a record's pages
+        while (failure := one.fold()) is None:
+            assert one.is_folding
+        assert isinstance(failure, StoreFailedError)
         _limit_file_size(resource.RLIM_INFINITY)
         assert isinstance(one.transact([ReadHead(KEY)])[0], Failed)
+    with opened(path, map_size_bytes=1 << 28) as environment:
+        assert writer(environment).transact([ReadHead(KEY)]) == [head]
 
 
 def _limit_file_size(limit: int) -> None:

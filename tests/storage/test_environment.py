@@ -27,7 +27,7 @@ from storage.errors import (
 from storage.tables import META_ENGINE, META_EPOCH, META_FORMAT
 from storage.verify import verify
 from tests.storage.test_faults import child
-from tests.storage.world import EPOCH, Sent, append, base, conversation, opened, writer
+from tests.storage.world import EPOCH, Sent, append, base, conversation, fold, opened, writer
 
 KEY = conversation("ann", "bob")
 
@@ -35,12 +35,13 @@ KEY = conversation("ann", "bob")
 def make(path: Path) -> Path:
     with opened(path) as environment:
         writer(environment).transact([append(KEY, base(KEY), [Sent("ann", "k", bytes(50_000))])])
+        fold(environment)
     return path
 
 
 def reopen(path: Path) -> Epoch:
     environment = open_environment(
-        path, new_epoch=lambda: Epoch("another"), map_lock=nullcontext(), create=False
+        path, new_epoch=lambda: Epoch("another"), new_lock=nullcontext, create=False
     )
     environment.close()
     return environment.epoch
@@ -101,12 +102,15 @@ def test_two_verifications_may_run_at_once_and_keep_the_relay_out(tmp_path: Path
 def test_new_store_is_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        path = make(tmp_path / "a" / "store")
+        path = tmp_path / "a" / "store"
+        with opened(path) as environment:
+            writer(environment).transact([append(KEY, base(KEY), [Sent("ann", "k")])])
     finally:
         os.umask(before)
 
     assert {one.name: oct(one.stat().st_mode & 0o777) for one in path.iterdir()} == {
         "data.mdb": "0o600",
+        "journal-0": "0o600",
         "lock.mdb": "0o600",
         "store.lock": "0o600",
     }
@@ -187,7 +191,7 @@ def test_store_of_another_format_or_engine_is_refused(tmp_path: Path, row: bytes
     path = make(tmp_path / "store")
     with opened(path) as environment:
         transaction = environment.begin()
-        transaction.put(row, b"\0\3", db=environment.tables[b"meta"])
+        transaction.put(row, b"\0\4", db=environment.tables[b"meta"])
         transaction.commit()
 
     with pytest.raises(StoreIncompatibleError, match="cannot be read by this version"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import lmdb
 import pytest
 
 from ksmp.types import GlobalInboxSeq, UserId
@@ -41,30 +41,16 @@ def child(what: str, path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-class BrokenTransaction:
-    """A write transaction whose commit fails, having done nothing."""
-
-    def __init__(self, transaction: lmdb.Transaction[bytes], code: int) -> None:
-        self._transaction = transaction
-        self._code = code
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transaction, name)
-
-    def commit(self) -> None:
-        error = lmdb.Error("mdb_txn_commit: planted")
-        error.code = self._code  # type: ignore[misc]
-        raise error
-
-
 @contextmanager
-def breaking(environment: Environment, code: int) -> Iterator[None]:
-    begin = environment.begin
-    environment.begin = lambda: BrokenTransaction(begin(), code)  # type: ignore[method-assign, assignment, return-value]
-    try:
+def breaking(code: int, call: str = "pwrite") -> Iterator[None]:
+    """Whatever is written, or synced, fails so; nothing is."""
+
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, call, fail)
         yield
-    finally:
-        environment.begin = begin  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
@@ -73,10 +59,10 @@ def test_commit_without_space_is_clean_and_sending_recovers(tmp_path: Path, code
         one = writer(environment)
         first = append(KEY, base(KEY), [Sent("ann", "k1")])
         one.transact([first])
-        new = append(KEY, head_after(first), [Sent("ann", "k2")])
+        new = append(KEY, head_after(first), [Sent("ann", "k2", bytes(1 << 20))])
         again = append(KEY, head_after(first), [Sent("ann", "k1")])
 
-        with breaking(environment, code):
+        with breaking(code):
             outcomes = one.transact([new, again, ReadHead(KEY)])
 
         assert [type(outcome) for outcome in outcomes] == [Full, KnownKeys, ConversationHead]
@@ -85,12 +71,13 @@ def test_commit_without_space_is_clean_and_sending_recovers(tmp_path: Path, code
     assert verify(tmp_path / "store").records == 2
 
 
-def test_io_error_fails_every_operation_and_all_later_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_io_error_fails_every_operation_and_all_later_ones(tmp_path: Path, call: str) -> None:
     with opened(tmp_path / "store") as environment:
         one = writer(environment)
         new = append(KEY, base(KEY), [Sent("ann", "k1")])
 
-        with breaking(environment, errno.EIO):
+        with breaking(errno.EIO, call):
             outcomes = one.transact([ReadHead(KEY), new])
         later = one.transact([ReadHead(KEY)])
 
@@ -112,7 +99,7 @@ def test_free_space_that_cannot_be_told_is_a_failure_without_a_client_s_word(
     assert "canary" not in str(outcome.error)
 
 
-@pytest.mark.parametrize("what", ["run_out_of_space", "break_in_a_commit"])
+@pytest.mark.parametrize("what", ["run_out_of_space", "break_in_a_checkpoint"])
 def test_file_that_may_not_grow(tmp_path: Path, what: str) -> None:
     with child(what, tmp_path / "store") as process:
         assert process.wait(60) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import pytest
 
 from ksmp.chain import chain_base
@@ -39,8 +41,15 @@ from storage.keys import (
     unpack_record,
     unpack_side,
 )
-from storage.tables import ENGINE, META_ENGINE, META_EPOCH, META_FORMAT
-from tests.storage.world import Sent, append, base, conversation, mark, opened, writer
+from storage.tables import (
+    ENGINE,
+    META_ENGINE,
+    META_EPOCH,
+    META_FOLDED,
+    META_FORMAT,
+    META_JOURNAL_KEY,
+)
+from tests.storage.world import Sent, append, base, conversation, fold, mark, opened, writer
 
 ONE = "0000000000000001"
 TWO = "0000000000000002"
@@ -133,10 +142,10 @@ def test_whole_store_has_exactly_the_documented_rows(tmp_path) -> None:
     chain, recorded = record.chain, record.recorded
     with opened(tmp_path / "store") as environment:
         writer(environment).transact([new, mark(key, "ann", 1, at=2)])
-        with environment.reading() as transaction:
-            stored = {
-                table: list(transaction.cursor(environment.tables[table])) for table in TABLES
-            }
+        fold(environment)
+        transaction = environment.begin()
+        stored = {table: list(transaction.cursor(environment.tables[table])) for table in TABLES}
+        transaction.abort()
 
     at = record.server_received_at_ms.to_bytes(8, "big")
     one, two = bytes.fromhex(ONE), bytes.fromhex(TWO)
@@ -145,7 +154,9 @@ def test_whole_store_has_exactly_the_documented_rows(tmp_path) -> None:
         b"meta": [
             (META_ENGINE, ENGINE),
             (META_EPOCH, b"epoch-of-the-tests"),
-            (META_FORMAT, b"\0\2"),
+            (META_FOLDED, bytes(7) + b"\1\1"),
+            (META_FORMAT, b"\0\3"),
+            (META_JOURNAL_KEY, blake2b(b"epoch-of-the-tests", digest_size=32).digest()),
         ],
         b"users": [(b"ann", one), (b"bob", two)],
         b"user_names": [(one, b"ann"), (two, b"bob")],

@@ -25,6 +25,7 @@ from tests.storage.world import (
     append,
     base,
     conversation,
+    fold,
     head_after,
     mark,
     opened,
@@ -55,6 +56,7 @@ def log_on(environment: Environment, *, writing=None, reading=None, on_failure=N
         environment,
         writing=writing or InlineExecutor(),
         reading=reading or InlineExecutor(),
+        folding=InlineExecutor(),
         free_bytes=lambda: PLENTY,
         after_commit=lambda: None,
         on_failure=on_failure or fail,
@@ -121,6 +123,7 @@ async def test_page_is_empty_at_the_head_and_for_strangers(
 @pytest.mark.trio
 async def test_cursor_below_what_retention_removed_is_told_so(environment: Environment) -> None:
     store(environment, 9)
+    fold(environment)
     transaction = environment.begin()
     inboxes, inbox = environment.tables[b"inboxes"], environment.tables[b"inbox"]
     for number in range(1, 5):
@@ -137,6 +140,7 @@ async def test_cursor_below_what_retention_removed_is_told_so(environment: Envir
 @pytest.mark.trio
 async def test_damaged_store_is_an_error_for_the_asker(environment: Environment) -> None:
     store(environment, 3)
+    fold(environment)
     transaction = environment.begin()
     transaction.delete(pack_pair(1, 2), db=environment.tables[b"log"])
     transaction.commit()
@@ -150,6 +154,7 @@ async def test_damaged_store_is_an_error_for_the_asker(environment: Environment)
 
 def damage(environment: Environment, table: bytes, *keys: bytes) -> None:
     """Take rows out, as no operation does."""
+    fold(environment)
     transaction = environment.begin()
     for key in keys:
         assert transaction.delete(key, db=environment.tables[table])

@@ -15,6 +15,7 @@ from ksmp.types import GlobalInboxSeq, ServerSeq, TimeMs, UserId
 from storage.environment import Environment
 from storage.limits import DEFAULT_MIN_FREE_BYTES, StoreLimits
 from storage.log import (
+    Append,
     Appended,
     ConversationHead,
     Full,
@@ -72,12 +73,6 @@ def page(environment: Environment, user: str) -> Page:
     found = Reader(environment).page(UserId(user), GlobalInboxSeq(0), GlobalInboxSeq(10**6), 10**9)
     assert isinstance(found, Page)
     return found
-
-
-def transaction_count(environment: Environment) -> int:
-    """How many transactions were ever committed."""
-    with environment.reading() as transaction:
-        return transaction.id()
 
 
 # ── appends ──────────────────────────────────────────────────────────────────────────────────
@@ -171,7 +166,7 @@ def test_batch_that_stores_nothing_commits_nothing(environment: Environment) -> 
     one = writer(environment)
     first = append(ANN_BOB, base(ANN_BOB), [Sent("ann", "k1")])
     one.transact([first, mark(ANN_BOB, "bob", 1)])
-    before = transaction_count(environment)
+    before = environment.journal.number
 
     one.transact(
         [
@@ -184,7 +179,7 @@ def test_batch_that_stores_nothing_commits_nothing(environment: Environment) -> 
         ]
     )
 
-    assert transaction_count(environment) == before
+    assert environment.journal.number == before
 
 
 # ── read positions ───────────────────────────────────────────────────────────────────────────
@@ -256,35 +251,49 @@ def test_map_grows_by_itself_and_the_batch_is_stored_once(tmp_path: Path) -> Non
     assert verify(tmp_path / "store").problems == []
 
 
+def sent(head: ConversationHead) -> Append:
+    """A large record behind `head`."""
+    return append(ANN_BOB, head, [Sent("ann", f"large{head.server_seq}", bytes(1 << 18))])
+
+
 def test_map_that_cannot_grow_is_full_and_known_keys_are_still_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with opened(tmp_path / "store", map_size_bytes=1 << 18) as environment:
+    """The journal takes what fits into its two files; then there is no room any more."""
+    with opened(tmp_path / "store", map_size_bytes=1 << 18, segment_bytes=1 << 20) as environment:
         one = writer(environment)
         first = append(ANN_BOB, base(ANN_BOB), [Sent("ann", "k1")])
         one.transact([first])
-        large = append(ANN_BOB, head_after(first), [Sent("ann", "large", bytes(1 << 19))])
         again = append(ANN_BOB, head_after(first), [Sent("ann", "k1")])
         monkeypatch.setattr(environment, "grow", lambda: False)
+        head = head_after(first)
+        while isinstance(one.transact([large := sent(head)])[0], Appended):
+            one.fold()
+            head = head_after(large)
 
+        assert 3 < head.server_seq < 12
         kinds = [type(outcome) for outcome in one.transact([large, again])]
-
-        assert kinds == [Full, KnownKeys]
+        assert kinds == [Full, SequenceConflict]
+        again = append(ANN_BOB, head, [Sent("ann", "k1")])
+        assert isinstance(one.transact([again])[0], KnownKeys)
         monkeypatch.undo()
+        while one.is_folding:
+            assert one.fold() is None
         assert isinstance(one.transact([large])[0], Appended)
+    assert verify(tmp_path / "store").problems == []
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_commit_adds_no_more_pages_than_were_reserved_for_it(tmp_path: Path, seed: int) -> None:
+def test_checkpoint_adds_no_more_pages_than_were_reserved_for_it(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     keys = [conversation(f"user{n}", f"user{n + 1}") for n in range(20)]
     heads = {key: base(key) for key in keys}
     reserved: list[int] = []
-    with opened(tmp_path / "store", map_size_bytes=1 << 28) as environment:
+    steps = 0
+    with opened(tmp_path / "store", map_size_bytes=1 << 28, segment_bytes=1) as environment:
         environment.reserve = reserved.append  # type: ignore[assignment, method-assign]
         one = writer(environment)
-        last_page = environment._env.info()["last_pgno"]
-        for _ in range(40):
+        for _ in range(15):
             batch: list[Operation] = []
             for key in chance.sample(keys, chance.randint(1, 20)):
                 size = chance.choice([50, 300, 2_000, 20_000, 300_000])
@@ -294,9 +303,14 @@ def test_commit_adds_no_more_pages_than_were_reserved_for_it(tmp_path: Path, see
                 heads[key] = head_after(new)
                 batch += [new, mark(key, key.high, heads[key].server_seq)]
             assert all(isinstance(outcome, Appended) for outcome in one.transact(batch)[::2])
-            added = environment._env.info()["last_pgno"] - last_page
-            last_page += added
-            assert added <= reserved.pop()
+            last_page = environment._env.info()["last_pgno"]
+            while one.is_folding:
+                assert one.fold() is None
+                added = environment._env.info()["last_pgno"] - last_page
+                last_page += added
+                steps += 1
+                assert added <= reserved.pop()
+    assert steps > 100
 
 
 # ── everything, against the model ────────────────────────────────────────────────────────────
@@ -385,7 +399,7 @@ def test_any_batches_have_the_outcomes_of_the_model(batches: list, quotas: tuple
         at = 0
         for batch, chance in batches:
             # Reopened for each, so that nothing is known from memory.
-            with opened(path) as environment:
+            with opened(path, segment_bytes=2_048) as environment:
                 model.is_full = chance == 0
                 free_bytes = no_space if model.is_full else plenty
                 operations, expected = [], []
@@ -394,8 +408,15 @@ def test_any_batches_have_the_outcomes_of_the_model(batches: list, quotas: tuple
                     operations.append(resolve(model, wish, at))
                     expected.append(model.decide(operations[-1]))
 
-                outcomes = Writer(environment, free_bytes, model.limits).transact(operations)
+                one = Writer(environment, free_bytes, model.limits)
+                outcomes = one.transact(operations)
 
                 assert outcomes == expected
                 agree(model, environment)
+                for _ in range(chance % 4):  # none, a part, or all of what is to be folded
+                    assert one.fold() is None
+                    agree(model, environment)
+                if chance == 9:
+                    assert one.finish() is None
+                    agree(model, environment)
         assert verify(path).problems == []

@@ -13,7 +13,7 @@ from storage.epoch import begin_new_epoch
 from storage.errors import StoreCorruptError, StoreIncompatibleError
 from storage.keys import TABLES, InboxState, unpack_inbox_state, unpack_number, unpack_pair
 from storage.log import Appended, KnownKeys
-from storage.tables import META_EPOCH, META_FORMAT
+from storage.tables import META_EPOCH, META_FOLDED, META_FORMAT, META_JOURNAL_KEY
 from storage.upgrade import upgrade
 from storage.verify import verify
 from tests.storage.world import (
@@ -22,6 +22,7 @@ from tests.storage.world import (
     append,
     base,
     conversation,
+    fold,
     head_after,
     opened,
     writer,
@@ -57,14 +58,17 @@ def downgraded(path: Path) -> Path:
         inboxes = environment.tables[b"inboxes"]
         for key, row in list(transaction.cursor(inboxes)):
             transaction.put(key, row[:16], db=inboxes)
-        transaction.put(META_FORMAT, b"\0\1", db=environment.tables[b"meta"])
+        meta = environment.tables[b"meta"]
+        transaction.put(META_FORMAT, b"\0\1", db=meta)
+        transaction.delete(META_FOLDED, db=meta)
+        transaction.delete(META_JOURNAL_KEY, db=meta)
         transaction.commit()
     return path
 
 
 def states(path: Path) -> dict[int, InboxState]:
-    with opened(path) as environment, environment.reading() as transaction:
-        rows = transaction.cursor(environment.tables[b"inboxes"])
+    with opened(path) as environment, environment.reading() as view:
+        rows = view.range(b"inboxes")
         return {unpack_number(user): unpack_inbox_state(row) for user, row in rows}
 
 
@@ -98,8 +102,27 @@ def test_everything_but_the_inboxes_and_the_format_stays_byte_by_byte(tmp_path: 
         if table not in (b"inboxes", b"meta"):
             assert stored(path, table) == ROWS[table.decode()], table
     meta = stored(path, b"meta")
-    assert meta == ROWS["meta"] | {META_FORMAT.hex(): "0002"}
+    assert len(bytes.fromhex(meta.pop(META_JOURNAL_KEY.hex()))) == 32
+    assert meta == ROWS["meta"] | {META_FORMAT.hex(): "0003", META_FOLDED.hex(): "00" * 8 + "01"}
     assert bytes.fromhex(meta[META_EPOCH.hex()]).decode() == EPOCH
+
+
+def test_a_store_of_the_second_format_gets_a_journal_and_keeps_all_its_rows(
+    tmp_path: Path,
+) -> None:
+    path = old_store(tmp_path / "store")
+    counted = states(path)
+    with opened(path) as environment:
+        transaction = environment.begin()
+        meta = environment.tables[b"meta"]
+        transaction.put(META_FORMAT, b"\0\2", db=meta)
+        transaction.delete(META_FOLDED, db=meta)
+        transaction.delete(META_JOURNAL_KEY, db=meta)
+        transaction.commit()
+
+    assert states(path) == counted
+    assert verify(path).problems == []
+    assert stored(path, b"meta")[META_FORMAT.hex()] == "0003"
 
 
 def test_an_upgraded_store_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -148,6 +171,7 @@ def test_an_upgrade_finds_room_in_a_map_that_has_none(tmp_path: Path) -> None:
         writer(environment).transact(
             [append(key, base(key), [Sent(key.low, "k")]) for key in pairs]
         )
+        fold(environment)
     expected = states(tmp_path / "store")
     path = downgraded(tmp_path / "store")
 

@@ -24,7 +24,7 @@ from storage.keys import (
 from storage.snapshot import MAX_PROBLEMS, Snapshot
 from storage.tables import Tables
 from storage.verify import verify
-from tests.storage.world import Sent, append, base, conversation, mark, opened, writer
+from tests.storage.world import Sent, append, base, conversation, fold, mark, opened, writer
 
 CANARY = "canary"
 PAIR = conversation(f"{CANARY}-ann", f"{CANARY}-bob", CANARY)  # conversation 1, users 1 and 2
@@ -52,6 +52,7 @@ def make(path: Path) -> Path:
                 mark(ALONE, ANN, 1),
             ]
         )
+        fold(environment)
     return path
 
 
@@ -299,8 +300,8 @@ def test_planted_damage_is_found_where_it_is(tmp_path: Path, do: Damage, problem
 def test_every_flipped_bit_of_a_record_is_found(tmp_path: Path) -> None:
     path = make(tmp_path / "store")
     key = pack_pair(1, 1)
-    with opened(path) as environment, environment.reading() as transaction:
-        size = len(transaction.get(key, b"", db=environment.tables[b"log"]))
+    with opened(path) as environment, environment.reading() as view:
+        size = len(view.get(b"log", key) or b"")
 
     for at in range(0, size, 5):
         damage(path, flip(b"log", key, at))
@@ -336,8 +337,8 @@ def test_verification_changes_no_byte_and_makes_no_file(tmp_path: Path) -> None:
 
 
 def test_problems_without_end_are_counted_not_listed(tmp_path: Path) -> None:
-    with opened(tmp_path / "store") as environment, environment.reading() as transaction:
-        snapshot = Snapshot(transaction, environment.tables)
+    with opened(tmp_path / "store") as environment, environment.reading() as view:
+        snapshot = Snapshot(view)
         for n in range(MAX_PROBLEMS + 5):
             snapshot.problem(f"problem {n}")
 

@@ -26,6 +26,7 @@ from ksmp.types import (
     conversation_key,
 )
 from storage.environment import Environment, open_environment
+from storage.journal import SEGMENT_BYTES
 from storage.keys import payload_digest
 from storage.log import Append, ConversationHead, MarkRead, NewRecord
 from storage.transaction import Writer
@@ -105,9 +106,15 @@ def mark(
 
 
 @contextmanager
-def opened(path: Path, map_size_bytes: int = 1 << 20) -> Iterator[Environment]:
+def opened(
+    path: Path, map_size_bytes: int = 1 << 20, segment_bytes: int = SEGMENT_BYTES
+) -> Iterator[Environment]:
     environment = open_environment(
-        path, new_epoch=lambda: EPOCH, map_lock=threading.Lock(), map_size_bytes=map_size_bytes
+        path,
+        new_epoch=lambda: EPOCH,
+        new_lock=threading.Lock,
+        map_size_bytes=map_size_bytes,
+        segment_bytes=segment_bytes,
     )
     try:
         yield environment
@@ -117,6 +124,11 @@ def opened(path: Path, map_size_bytes: int = 1 << 20) -> Iterator[Environment]:
 
 def writer(environment: Environment) -> Writer:
     return Writer(environment, free_bytes=lambda: PLENTY)
+
+
+def fold(environment: Environment) -> None:
+    """Everything is in the tables, as after a clean stop, so that it can be looked at there."""
+    assert writer(environment).finish() is None
 
 
 # ── executors ────────────────────────────────────────────────────────────────────────────────
