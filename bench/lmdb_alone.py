@@ -76,7 +76,7 @@ def lmdb_alone(
         environment = open_environment(
             Path(name) / "store",
             new_epoch=lambda: Epoch("bench"),
-            map_lock=nullcontext(),
+            new_lock=nullcontext,
             map_size_bytes=MAP_BYTES,
         )
         try:

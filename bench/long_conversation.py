@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
@@ -70,14 +70,28 @@ def fill(
     while head.server_seq < records:
         amount = min(RECORDS_PER_COMMIT, records - head.server_seq)
         append = following(key, head, amount, text)
-        (outcome,) = writer.transact([append])
+        commit(writer, [append])
+        head = ConversationHead(append.records[-1].server_seq, append.records[-1].chain)
+        progress(head.server_seq)
+    if (failure := writer.finish()) is not None:
+        raise RuntimeError(str(failure))
+
+
+def commit(writer: Writer, appends: Sequence[Append]) -> None:
+    """Store them, and move as much into the tables as there is to be moved.
+
+    Raises:
+        RuntimeError: the store does not take them.
+    """
+    for outcome in writer.transact(appends):
         match outcome:
             case Appended():
                 pass
             case _:
                 raise RuntimeError(f"the store answers {type(outcome).__name__}")
-        head = ConversationHead(append.records[-1].server_seq, append.records[-1].chain)
-        progress(head.server_seq)
+    while writer.is_folding:
+        if (failure := writer.fold()) is not None:
+            raise RuntimeError(str(failure))
 
 
 def following(key: ConversationKey, head: ConversationHead, amount: int, text: bytes) -> Append:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.long_conversation import RECORDS_PER_COMMIT, following, open_store
+from bench.long_conversation import RECORDS_PER_COMMIT, commit, following, open_store
 from ksmp.chain import chain_base
 from ksmp.types import ConversationKey, ServerSeq
-from storage.log import Append, Appended, ConversationHead
+from storage.log import Append, ConversationHead
 from storage.transaction import Writer
 
 STORE: Final = "store"
@@ -47,21 +47,13 @@ def fill_store(
                 head, chain = ConversationHead(last.server_seq, last.chain), last.chain
                 waiting += amount
                 if waiting >= RECORDS_PER_COMMIT:
-                    _commit(writer, batch)
+                    commit(writer, batch)
+                    batch.clear()
                     done, waiting = done + waiting, 0
                     progress(done)
-        _commit(writer, batch)
+        commit(writer, batch)
+        writer.finish()
         progress(done + waiting)
         return chain
     finally:
         environment.close()
-
-
-def _commit(writer: Writer, batch: list[Append]) -> None:
-    for outcome in writer.transact(batch):
-        match outcome:
-            case Appended():
-                pass
-            case _:
-                raise RuntimeError(f"the store answers {type(outcome).__name__}")
-    batch.clear()

@@ -34,15 +34,15 @@ def environment(tmp_path: Path) -> Iterator[Environment]:
 
 
 def store(path: Path) -> Environment:
-    return open_environment(path, new_epoch=lambda: Epoch("test"), map_lock=nullcontext())
+    return open_environment(path, new_epoch=lambda: Epoch("test"), new_lock=nullcontext)
 
 
 def sizes(environment: Environment) -> dict[bytes, list[tuple[bytes, int]]]:
     """Of every table but `meta`: each key, and how long its value is."""
-    with environment.reading() as transaction:
+    with environment.reading() as view:
         return {
-            table: [(key, len(row)) for key, row in transaction.cursor(database)]
-            for table, database in environment.tables.items()
+            table: [(key, len(row)) for key, row in view.range(table)]
+            for table in environment.tables
             if table != b"meta"
         }
 
