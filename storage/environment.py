@@ -160,7 +160,7 @@ class Environment:
             OSError, lmdb.Error: the outcome is unknown.
         """
         if self._is_whole:
-            self.journal.begin()
+            self.journal.empty()
             self._put_folded(Folded(self.journal.number, False))
 
     def drop_journal(self) -> None:

@@ -91,8 +91,8 @@ def find_frames(path: Path, key: bytes, folded: int) -> Found:
         GapError: what it promised to keep is not all there.
         OSError: a file cannot be read.
     """
-    if not (path / JOURNAL_FILES[0]).exists():  # it is there before the first frame counts
-        raise GapError
+    if not all((path / name).exists() for name in JOURNAL_FILES):
+        raise GapError  # they are there before the first frame counts
     files = [_frames(path / name, key, folded) for name in JOURNAL_FILES]
     which = int(_last(files[1]) > _last(files[0]))
     found = Found(which, files[which], files[1 - which])
@@ -117,7 +117,7 @@ class Journal:
         self._path = path
         self._key = key
         self._segment_bytes = segment_bytes
-        self._files: list[int | None] = [None, None]
+        self._files: list[int] = []
         self._sizes = [0, 0]
         self._which = found.which
         self._end = found.current[-1].end if found.current else 0
@@ -163,15 +163,31 @@ class Journal:
         self._end = end
         self.number += 1
 
-    def begin(self) -> None:
-        """Make the first file anew: from now on, a start that does not find it finds a damage.
+    def open(self) -> None:
+        """Have both files open, so that a commit never needs a descriptor.
 
         Raises:
-            NoSpaceError: it cannot grow.
             OSError: the system refuses.
         """
-        self.remove()
-        self._ready(FRAME_ALIGNMENT)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        if not self._files:
+            for name in JOURNAL_FILES:
+                self._files.append(os.open(self._path / name, flags, FILE_MODE))
+            self._sizes = [os.fstat(file).st_size for file in self._files]
+            sync_directory(self._path)
+
+    def empty(self) -> None:
+        """Whatever the files hold is of no use: the next frame is the first in them.
+
+        Raises:
+            OSError: the system refuses.
+        """
+        for file in self._files:
+            os.ftruncate(file, 0)
+            os.fsync(file)
+        self._which = self._end = 0
+        self._sizes = [0, 0]
+        self.folding_number = self.number
 
     def remove(self) -> None:
         """Everything is in the tables: the files are not needed."""
@@ -179,27 +195,17 @@ class Journal:
         for name in JOURNAL_FILES:
             (self._path / name).unlink(missing_ok=True)
         self._which = self._end = 0
-        self._sizes = [0, 0]
-        self.folding_number = self.number
 
     def close(self) -> None:
         """Release the files. A second call changes nothing."""
-        for which, file in enumerate(self._files):
-            if file is not None:
-                os.close(file)
-                self._files[which] = None
+        while self._files:
+            os.close(self._files.pop())
+        self._sizes = [0, 0]
 
     def _ready(self, end: int) -> int:
         """The present file, at least `end` bytes long, its length on the disk."""
         which = self._which
-        file = self._files[which]
-        if file is None:
-            name = self._path / JOURNAL_FILES[which]
-            file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-            self._files[which] = file
-            self._sizes[which] = os.fstat(file).st_size
-            sync_directory(self._path)
-        size = self._sizes[which]
+        file, size = self._files[which], self._sizes[which]
         if size < end:
             longer = max(end, FIRST_BYTES, size + min(size, EXTEND_BYTES))
             try:
@@ -239,12 +245,8 @@ def _check(number: int, payload: bytes, key: bytes) -> bytes:
 
 def _frames(file: Path, key: bytes, folded: int) -> Sequence[Frame]:
     """The whole frames of `file` that are not in the tables, in order of number."""
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        return ()
-    found = (frame for frame in _whole_frames(content, key) if frame.number > folded)
-    return sorted(found)
+    frames = _whole_frames(file.read_bytes(), key)
+    return sorted(frame for frame in frames if frame.number > folded)
 
 
 def _whole_frames(content: bytes, key: bytes) -> Iterator[Frame]:

@@ -42,7 +42,9 @@ from storage.names import Names
 from storage.rows import Rows, encode_rows
 
 MOST_FILLED: Final = 4
-"""Times its usual size that a file may grow to while the other is folded: then commits wait."""
+"""Times its usual size that a file may grow to while the other is folded: then commits wait or,
+where there is no room to fold it, are refused.
+"""
 
 
 class Writer:
@@ -56,7 +58,11 @@ class Writer:
         meter: CommitMeter | None = None,
         failpoints: Failpoints | None = None,
     ) -> None:
-        """`free_bytes` tells the free space where the store is; asked once per transaction."""
+        """`free_bytes` tells the free space where the store is; asked once per transaction.
+
+        Raises:
+            OSError: the journal cannot be opened.
+        """
         self._meter = meter or CommitMeter()
         self._environment = environment
         self._free_bytes = free_bytes
@@ -65,6 +71,7 @@ class Writer:
         self._failure: StorageError | None = None
         self._before = failpoint(failpoints, Place.BEFORE_COMMIT)
         self._after = failpoint(failpoints, Place.AFTER_COMMIT)
+        environment.journal.open()
         self._checkpoint = self._recovered()
         self.has_room_to_fold = True
         """Whether the disk had room for the latest slice."""
@@ -123,11 +130,11 @@ class Writer:
         environment = self._environment
         environment.use_journal()
         payload = encode_rows(rows)
-        if not environment.journal.has_room(payload):
-            if self._checkpoint is None:
+        if self._checkpoint is None:
+            if not environment.journal.has_room(payload):
                 self._turn()
-            elif not self.has_room_to_fold:
-                raise NoSpaceError  # what would be stored now could not be moved either
+        elif not self.has_room_to_fold and environment.journal.filled >= MOST_FILLED:
+            raise NoSpaceError  # what would be stored now could not be moved either
         environment.journal.append(payload)
         environment.unfolded.add(rows)
 
@@ -247,10 +254,19 @@ def _lost(outcome: Outcome) -> Outcome:
 def _failure(error: Exception) -> StorageError:
     if isinstance(error, StorageError):
         return error
-    # The engine's and the system's texts are fixed; those of other exceptions might quote a name.
-    fixed_text = isinstance(error, lmdb.Error | OSError)
     return StoreFailedError(
         "a storage transaction failed",
-        str(error) if fixed_text else type(error).__name__,
+        _text(error),
         "Its outcome is unknown until the relay restarts. Check the disk.",
     )
+
+
+def _text(error: Exception) -> str:
+    """The engine's and the system's texts are fixed; those of others might quote a name."""
+    match error:
+        case OSError(strerror=str(text)):
+            return text
+        case lmdb.Error():
+            return str(error)
+        case _:
+            return type(error).__name__

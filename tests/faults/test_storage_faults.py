@@ -135,7 +135,7 @@ async def test_failed_sync_ends_the_process_and_acks_nothing(start: StartRelay) 
     assert {answer.get("code") for answer in answers} <= {"outcome_unknown"}
     (line,) = plain_lines(complaint)
     assert line == (
-        "The store has failed: mdb_txn_commit: Input/output error. "
+        "The store has failed: Input/output error. "
         "Check the disk, run `ksmp-relay verify`, and start the relay again."
     )
 

@@ -111,6 +111,7 @@ def test_new_store_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert {one.name: oct(one.stat().st_mode & 0o777) for one in path.iterdir()} == {
         "data.mdb": "0o600",
         "journal-0": "0o600",
+        "journal-1": "0o600",
         "lock.mdb": "0o600",
         "store.lock": "0o600",
     }
