@@ -34,6 +34,8 @@ from ksmp.types import (
 from tests.actors.peers import FROM_THE_START, STRANGER, ConnectedWorld, about, sends, sends_of_bob
 from tests.actors.world import BOB, KEY, TALK, WALL_MS, envelope
 
+pytestmark = pytest.mark.usefixtures("both_ways_in")
+
 # ── what it says ─────────────────────────────────────────────────────────────────────────────
 
 
