@@ -20,7 +20,6 @@ from actors.delivery import Delivery
 from actors.inboxes import Inboxes
 from actors.letters import SendLetter
 from actors.mailbox import Mailbox
-from actors.pending import Pending
 from ksmp.types import GlobalInboxSeq, TimeMs
 from storage import batch as batch_module
 from storage.batch import Batch
@@ -151,12 +150,12 @@ def only_a_living_asker_moves_the_head(patch: pytest.MonkeyPatch) -> None:
     settle = Conversation._settle_append
 
     def alive_only(
-        self: Conversation, letters: Any, append: Append, pending: Pending, outcome: Outcome
+        self: Conversation, letters: Any, append: Append, come_back: Any, outcome: Outcome
     ) -> None:
-        if pending._waiter is None:
-            pending.settle(outcome)
+        if self._has_ended:
+            come_back(outcome)
             return
-        settle(self, letters, append, pending, outcome)
+        settle(self, letters, append, come_back, outcome)
 
     patch.setattr(Conversation, "_settle_append", alive_only)
 
@@ -231,12 +230,12 @@ def no_space_is_taken_for_success(patch: pytest.MonkeyPatch) -> None:
     settle = Conversation._settle_append
 
     def cheerful(
-        self: Conversation, letters: Any, append: Append, pending: Pending, outcome: Outcome
+        self: Conversation, letters: Any, append: Append, come_back: Any, outcome: Outcome
     ) -> None:
         if isinstance(outcome, Full):
             for letter, record in zip(letters, append.records, strict=True):
                 letter.answer(_acknowledgement(letter, record))
-        settle(self, letters, append, pending, outcome)
+        settle(self, letters, append, come_back, outcome)
 
     patch.setattr(Conversation, "_settle_append", cheerful)
 
