@@ -85,7 +85,6 @@ class Conversation:
     __slots__ = (
         "_dead_letters",
         "_failpoint",
-        "_has_ended",
         "_head",
         "_is_caught_up",
         "_key",
@@ -122,19 +121,15 @@ class Conversation:
         self._head = ConversationHead(ServerSeq(0), b"")
         self._returned: tuple[Sequence[SendLetter], Append, Outcome] | None = None
         self._is_caught_up = False
-        self._has_ended = False
 
     async def run(self) -> None:
         """Serve the mailbox until it is closed; raise whatever goes wrong, for the supervisor."""
-        try:
-            self._head = await self._read_head()
-            await self._take_again()
-            self._is_caught_up = True
-            while letters := await self._mailbox.take(self._log.gather):
-                await self._turn(letters)
-                del letters  # while there are none to come, nothing of the last ones is kept
-        finally:
-            self._has_ended = True
+        self._head = await self._read_head()
+        await self._take_again()
+        self._is_caught_up = True
+        while letters := await self._mailbox.take(self._log.gather):
+            await self._turn(letters)
+            del letters  # while there are none to come, nothing of the last ones is kept
 
     async def _read_head(self) -> ConversationHead:
         pending = Pending()
@@ -209,8 +204,11 @@ class Conversation:
         return True
 
     def _come_back(self, letters: Sequence[SendLetter], append: Append, outcome: Outcome) -> None:
-        if self._has_ended:
-            return  # a successor finds them in hand
+        """Wake whoever takes where there is something to do.
+
+        Where this incarnation has ended meanwhile, its successor has not taken anything yet, and
+        finds in hand what is not answered.
+        """
         if isinstance(outcome, Appended):
             self._move_head(append)
             self._mailbox.blame.served()

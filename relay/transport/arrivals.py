@@ -10,6 +10,9 @@ bringing less than it asked for; what comes after that read is another edge. The
 may have come before it, behind the bytes that were read: once that is told, or an error, the
 socket counts as readable for good, and reading says what it is.
 
+Nobody need be woken for what can be dealt with at once: whoever waits may leave a function that
+reads and acts in the very turn that has found something. What that raises, its waiter is told.
+
 A socket that nobody reads, because its connection pauses, is told of once for each segment that
 still fits its buffer, and then no more.
 """
@@ -35,7 +38,7 @@ _EDGES: Final = (
 
 
 Take = Callable[[], bool]
-"""Reads what has arrived; whether it wants to be called again."""
+"""Reads what has arrived; whether it wants to be called again. `BlockingIOError` if nothing has."""
 
 
 class Epoll(Protocol):
@@ -63,6 +66,7 @@ class Arrivals:
     def __init__(self, epoll: Epoll) -> None:
         self._epoll = epoll
         self._signals: dict[int, EdgeSignal] = {}
+        self._running = trio.CancelScope(shield=True)
 
     def watch(self, descriptor: int) -> EdgeSignal:
         """The signal of an open socket; it must be forgotten before the socket is closed."""
@@ -77,12 +81,18 @@ class Arrivals:
         self._epoll.unregister(descriptor)
 
     async def run(self) -> None:
-        """Wake whoever waits, until cancelled."""
-        while True:
-            await trio.lowlevel.wait_readable(self._epoll)
-            for descriptor, events in self._epoll.poll(0, SOCKETS_PER_TURN):
-                if (signal := self._signals.get(descriptor)) is not None:
-                    signal.note(events)
+        """Wake whoever waits, until `stop`: whoever is cancelled may have to read on to its end."""
+        with self._running:
+            while True:
+                await trio.lowlevel.wait_readable(self._epoll)
+                for descriptor, events in self._epoll.poll(0, SOCKETS_PER_TURN):
+                    # What one takes may close another that was told of together with it.
+                    if (signal := self._signals.get(descriptor)) is not None:
+                        signal.note(events)
+
+    def stop(self) -> None:
+        """Wake nobody any more."""
+        self._running.cancel()
 
 
 class EdgeSignal:
@@ -102,7 +112,8 @@ class EdgeSignal:
         """Wait until reading brings something, the end, or an error; always a checkpoint.
 
         With `take`, that is called instead, whenever something has arrived, and the wait goes on
-        for as long as it returns True. What it raises is raised here.
+        where it returns True and has drained the socket. What it raises is raised here, but for
+        `BlockingIOError`: then there was nothing.
 
         Raises:
             BusyResourceError: another task waits.
@@ -125,13 +136,13 @@ class EdgeSignal:
         """The epoll has told of this socket."""
         self._is_readable = True
         self._has_ended |= events != _ARRIVED
-        if self._waiter is None:
-            return
         result: outcome.Outcome[None] = outcome.Value(None)
         if self._take is not None:
             try:
-                if self._take():
+                if self._take() and not self._is_readable:
                     return
+            except BlockingIOError:
+                return
             except Exception as error:  # noqa: BLE001 - it is the waiter's, and of no one else
                 result = outcome.Error(error)
         self._wake(result)
@@ -166,7 +177,9 @@ async def watching(open_epoll: Callable[[], Epoll | None]) -> AsyncIterator[Arri
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(arrivals.run)
-            yield arrivals
-            nursery.cancel_scope.cancel()
+            try:
+                yield arrivals
+            finally:
+                arrivals.stop()
     finally:
         epoll.close()

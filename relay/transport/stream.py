@@ -116,12 +116,8 @@ class TcpStream(trio.abc.HalfCloseableStream):
                 await trio.lowlevel.wait_readable(self._socket)
             else:
                 await self._signal.wait()
-            try:
+            with suppress(BlockingIOError):
                 return self._receive(max_bytes or RECEIVE_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise trio.BrokenResourceError from error
 
     async def hand_over(self, take: Take) -> bytes | None:
         """See `ByteStream`."""
@@ -132,31 +128,30 @@ class TcpStream(trio.abc.HalfCloseableStream):
 
         def take_what_has_arrived() -> bool:
             nonlocal is_refused
-            try:
-                chunk = self._receive(RECEIVE_BYTES)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False  # reading again says as much
-            if not chunk:
-                return False
-            is_refused = not take(chunk)
-            return not is_refused and len(chunk) < RECEIVE_BYTES
+            if chunk := self._receive(RECEIVE_BYTES):
+                is_refused = not take(chunk)
+            return bool(chunk) and not is_refused
 
         await self._signal.wait(take_what_has_arrived)
         return None if is_refused else await self.receive_some()
 
     def _receive(self, max_bytes: int) -> bytes:
-        """What has arrived, or `OSError`; and remember where that was all."""
+        """What has arrived, or `BlockingIOError`; and where that was all, note it."""
+        self._require_open()
         try:
             chunk = self._socket.recv(max_bytes)
         except BlockingIOError:
-            if self._signal is not None:
-                self._signal.drained()
+            self._note_drained()
             raise
-        if self._signal is not None and len(chunk) < max_bytes:
-            self._signal.drained()
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        if len(chunk) < max_bytes:
+            self._note_drained()
         return chunk
+
+    def _note_drained(self) -> None:
+        if self._signal is not None:
+            self._signal.drained()
 
     def send_nowait(self, piece: Bytes) -> int:
         """See `ByteStream`."""

@@ -235,6 +235,78 @@ async def test_emptying_leaves_out_what_the_log_holds_and_what_is_answered() -> 
     assert mailbox.empty() == put[2:]
 
 
+async def test_while_it_is_held_nothing_is_taken_and_what_comes_is_the_next_batch(
+    autojump_clock: MockClock,
+) -> None:
+    mailbox = Mailbox(10, 1_000)
+    first, *later = letters(4)
+    taken: list[list[Letter]] = []
+
+    async def receive() -> None:
+        taken.append(await mailbox.take())
+        mailbox.hold()
+        taken.append(await mailbox.take())
+
+    mailbox.put(first)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        for letter in later:
+            mailbox.put(letter)
+        await wait_all_tasks_blocked()
+        before = list(taken), list(mailbox.in_hand)
+        first.answer(ANSWER)
+        assert mailbox.release()
+
+    assert before == ([[first]], [first]), "in hand until it is answered"
+    assert taken == [[first], later]
+
+
+async def test_what_comes_back_unanswered_is_taken_once_more_before_all_else(
+    autojump_clock: MockClock,
+) -> None:
+    mailbox = Mailbox(10, 1_000)
+    answered, open_one, later = letters(3)
+    mailbox.put(answered)
+    mailbox.put(open_one)
+    await mailbox.take()
+    mailbox.hold()
+    mailbox.put(later)
+    answered.answer(ANSWER)
+
+    assert not mailbox.release()
+    assert await mailbox.take() == [open_one]
+    assert await mailbox.take() == [later]
+
+
+async def test_a_mailbox_that_was_held_lets_go_of_what_is_answered() -> None:
+    """It may be long before the next letter."""
+    mailbox = Mailbox(10, 1_000)
+    (letter,) = letters(1)
+    mailbox.put(letter)
+    await mailbox.take()
+    mailbox.hold()
+    letter.answer(ANSWER)
+
+    assert mailbox.release()
+    assert mailbox.in_hand == []
+    assert mailbox.is_idle
+
+
+async def test_whoever_follows_an_incarnation_that_held_it_may_take(
+    autojump_clock: MockClock,
+) -> None:
+    mailbox = Mailbox(10, 1_000)
+    held, waiting = letters(2)
+    mailbox.put(held)
+    await mailbox.take()
+    mailbox.hold()
+    mailbox.put(waiting)
+
+    assert mailbox.take_again() == [held]
+    assert await mailbox.take() == [waiting]
+
+
 async def answer_all(mailbox: Mailbox, answered: list[Letter]) -> None:
     while batch := await mailbox.take():
         answer(batch, answered)

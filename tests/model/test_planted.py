@@ -147,16 +147,25 @@ def ack_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def only_a_living_asker_moves_the_head(patch: pytest.MonkeyPatch) -> None:
-    settle = Conversation._settle_append
+    run, settle = Conversation.run, Conversation._settle_append
+    alive: set[Conversation] = set()
+
+    async def living(self: Conversation) -> None:
+        alive.add(self)
+        try:
+            await run(self)
+        finally:
+            alive.remove(self)
 
     def alive_only(
         self: Conversation, letters: Any, append: Append, come_back: Any, outcome: Outcome
     ) -> None:
-        if self._has_ended:
+        if self not in alive:
             come_back(outcome)
             return
         settle(self, letters, append, come_back, outcome)
 
+    patch.setattr(Conversation, "run", living)
     patch.setattr(Conversation, "_settle_append", alive_only)
 
 
