@@ -28,7 +28,7 @@ from typing import Final, Protocol
 import outcome
 import trio
 
-SOCKETS_PER_TURN: Final = 64
+SOCKETS_PER_TURN: Final = 256
 """So many sockets are looked at before everybody else has a turn; the others keep their place."""
 
 _ARRIVED: Final = select.EPOLLIN if sys.platform == "linux" else 0
