@@ -186,7 +186,8 @@ class Connection:
                     return False
         except Exception as bug:  # noqa: BLE001 - whoever gives it has others to give to
             self.fail(bug)
-        self.deliver()
+        if self._transport.queued_bytes or self._delivery.is_catching_up:
+            self.deliver()  # sends alone have no answer yet
         return True
 
     def _take(self, message: bytes | bytearray) -> None:
