@@ -1,10 +1,11 @@
 """The actor of one client connection: what it may do, what it is told, and when it ends.
 
 One task reads: it takes every message of one read, judges each, and routes sends and reads to
-their conversations. Answers and frames are queued by whoever has them and written at once where
-the socket allows; only while it does not, or while records must be read from the log, a second
-task, the pump, runs. Reading stops while this client has too much unanswered or unread, so what
-it can make the relay hold is bounded.
+their conversations. While nothing stands in the way that is done in the very turn that found what
+has arrived, and the task sleeps on. Answers and frames are queued by whoever has them and written
+at once where the socket allows; only while it does not, or while records must be read from the
+log, a second task, the pump, runs. Reading stops while this client has too much unanswered or
+unread, so what it can make the relay hold is bounded.
 
 A connection is temporary: it is never restarted. The client resumes from its cursor.
 """
