@@ -1,9 +1,9 @@
 """The actor of one conversation: it alone decides in which order its records stand.
 
-A turn: take what waits in the mailbox, number it, chain it, hand one append to the log, sleep until
-that has come back and more waits, go on. The log is the truth and the actor a cache of it. Its
-counter moves only when an append has come back, and an append names the head it builds on, so
-whatever a predecessor left behind can change nothing.
+A turn: take what waits in the mailbox, number it, chain it, hand one append to the log, wait, go
+on. The log is the truth and the actor a cache of it. Its counter moves only when an append has
+come back, and an append names the head it builds on, so whatever a predecessor left behind can
+change nothing.
 
 What a crash does
     Letters still in the mailbox stay there for the next incarnation.
@@ -86,13 +86,11 @@ class Conversation:
         "_dead_letters",
         "_failpoint",
         "_head",
-        "_is_caught_up",
         "_key",
         "_log",
         "_mailbox",
         "_openings",
         "_publisher",
-        "_returned",
         "_telemetry",
         "_wall_clock",
     )
@@ -119,14 +117,11 @@ class Conversation:
         self._dead_letters = dead_letters
         self._failpoint = failpoint
         self._head = ConversationHead(ServerSeq(0), b"")
-        self._returned: tuple[Sequence[SendLetter], Append, Outcome] | None = None
-        self._is_caught_up = False
 
     async def run(self) -> None:
         """Serve the mailbox until it is closed; raise whatever goes wrong, for the supervisor."""
         self._head = await self._read_head()
         await self._take_again()
-        self._is_caught_up = True
         while letters := await self._mailbox.take(self._log.gather):
             await self._turn(letters)
             del letters  # while there are none to come, nothing of the last ones is kept
@@ -158,17 +153,9 @@ class Conversation:
         blame.suspect = None
 
     async def _turn(self, letters: Sequence[Letter]) -> None:
-        """Everything in `letters` is answered when this returns, or the mailbox is held until then.
-
-        It is not held before all is answered that a predecessor left.
-        """
+        """Everything in `letters` is answered when this returns."""
         mark: Pending | None = None
         sends: list[SendLetter] = []
-        if self._returned is not None:
-            returned, self._returned = self._returned, None
-            letters, sends = (), self._judge(*returned)
-        elif self._is_caught_up and self._append_and_sleep(letters):
-            return
         for letter in letters:
             match letter:
                 case SendLetter():
@@ -187,34 +174,6 @@ class Conversation:
 
     # ── sends ────────────────────────────────────────────────────────────────────────────────
 
-    def _append_and_sleep(self, letters: Sequence[Letter]) -> bool:
-        """Hand `letters` over in one append that nobody waits for, if they allow it.
-
-        The mailbox is held until it is settled. Where it comes back whole, which is nearly always,
-        there is nothing left to do but to wait for letters; else they are taken once more.
-        """
-        if self._failpoint is not None or self._head.server_seq == 0:
-            return False
-        sends = [letter for letter in letters if isinstance(letter, SendLetter)]
-        if len(sends) < len(letters) or _apart_by_key(sends)[1]:
-            return False
-        append = self._number(sends)
-        self._mailbox.hold()
-        self._submit(sends, append, partial(self._come_back, sends, append))
-        return True
-
-    def _come_back(self, letters: Sequence[SendLetter], append: Append, outcome: Outcome) -> None:
-        """Wake whoever takes where there is something to do.
-
-        Where this incarnation has ended meanwhile, its successor has not taken anything yet, and
-        finds in hand what is not answered.
-        """
-        if isinstance(outcome, Appended):
-            self._move_head(append)
-            self._mailbox.blame.served()
-        if not self._mailbox.release():
-            self._returned = (letters, append, outcome)
-
     async def _append(self, letters: Sequence[SendLetter]) -> list[SendLetter]:
         """Hand over one append and wait; returns the letters that need another."""
         first, repeats = _apart_by_key(letters)
@@ -224,47 +183,32 @@ class Conversation:
         if append.last_seq == 0:
             self._openings.count(append.records[0].sender)
         pending = Pending()
-        self._submit(first, append, pending.settle)
-        outcome = await pending.wait()
-        if isinstance(outcome, Failed):
-            return []
-        return self._judge(first, append, outcome) + repeats
-
-    def _judge(
-        self, letters: Sequence[SendLetter], append: Append, outcome: Outcome
-    ) -> list[SendLetter]:
-        """Go by what became of an append of `letters`; returns those that need another."""
-        match outcome:
+        for letter in first:
+            letter.is_handed_over = True
+        self._log.submit(append, partial(self._settle_append, first, append, pending))
+        match await pending.wait():
             case Appended():
-                self._move_head(append)
+                last = append.records[-1]
+                self._head = ConversationHead(last.server_seq, last.chain)
+                return repeats
             case KnownKeys(known):
                 for index, key in known.items():
-                    _answer_known(letters[index], key)
-                return [letter for index, letter in enumerate(letters) if index not in known]
+                    _answer_known(first[index], key)
+                fresh = [letter for index, letter in enumerate(first) if index not in known]
+                return fresh + repeats
             case SequenceConflict(head):
                 self._head = head
-                return list(letters)
+                return first + repeats
             case OverQuota(refused):
                 for index in sorted(refused):
-                    letters[index].refuse("quota_exceeded", retry_after_ms=OVER_QUOTA_RETRY_MS)
-                return [letter for index, letter in enumerate(letters) if index not in refused]
+                    first[index].refuse("quota_exceeded", retry_after_ms=OVER_QUOTA_RETRY_MS)
+                return [one for index, one in enumerate(first) if index not in refused] + repeats
             case Full():
-                for letter in letters:
+                for letter in first:
                     letter.refuse("storage_full", retry_after_ms=STORAGE_FULL_RETRY_MS)
-            case _:  # they have their answer; of what is lost, the next append finds the head
-                pass
-        return []
-
-    def _move_head(self, append: Append) -> None:
-        last = append.records[-1]
-        self._head = ConversationHead(last.server_seq, last.chain)
-
-    def _submit(
-        self, letters: Sequence[SendLetter], append: Append, come_back: Callable[[Outcome], None]
-    ) -> None:
-        for letter in letters:
-            letter.is_handed_over = True
-        self._log.submit(append, partial(self._settle_append, letters, append, come_back))
+                return repeats
+            case outcome:  # `first` has its answer; of what is lost, the next append finds the head
+                return repeats if isinstance(outcome, Lost) else []
 
     def _within_openings(self, letters: Sequence[SendLetter]) -> list[SendLetter]:
         """`letters` from the first on whose sender may begin a conversation; refuse the others.
@@ -312,11 +256,7 @@ class Conversation:
         return Append(self._key, self._head.server_seq, records)
 
     def _settle_append(
-        self,
-        letters: Sequence[SendLetter],
-        append: Append,
-        come_back: Callable[[Outcome], None],
-        outcome: Outcome,
+        self, letters: Sequence[SendLetter], append: Append, pending: Pending, outcome: Outcome
     ) -> None:
         """Answer and publish what was committed, whether or not the incarnation still lives."""
         for letter in letters:
@@ -338,7 +278,7 @@ class Conversation:
                     for letter in letters:
                         letter.refuse("conversation_unavailable", retry_after_ms(left))
         finally:
-            come_back(outcome)
+            pending.settle(outcome)
 
     def _log_committed(self, append: Append) -> None:
         if self._telemetry.is_debug:

@@ -1,11 +1,7 @@
 """A conversation's mailbox: bounded, and older than any one incarnation that reads it.
 
-What an incarnation has taken stays *in hand* here until it is answered, so that the next
-incarnation finds what a crash left behind. A letter is moved there only when its taker runs again,
-so a taker that fails on its way back from waiting leaves it in its place.
-
-An incarnation that has handed to the log all that it has in hand *holds* the mailbox: it is woken
-again when that has come back and there is something to do, once instead of twice.
+Letters wait in a Trio memory channel. What an incarnation has taken stays *in hand* here until it
+is answered, so that the next incarnation finds what a crash left behind.
 """
 
 from __future__ import annotations
@@ -32,11 +28,9 @@ class Mailbox:
     """
 
     __slots__ = (
-        "_has_returned",
-        "_is_held",
         "_max_bytes",
-        "_max_letters",
-        "_taker",
+        "_receive",
+        "_send",
         "_waiting",
         "_waiting_bytes",
         "blame",
@@ -46,13 +40,12 @@ class Mailbox:
     )
 
     def __init__(self, max_letters: int, max_bytes: int) -> None:
-        self._max_letters = max_letters
+        self._send, self._receive = trio.open_memory_channel[Letter](max_letters)
         self._max_bytes = max_bytes
+        # The same letters as in the channel. A receiver that fails on its way back from the
+        # channel takes a letter out of it and never gets it; here it is still the first.
         self._waiting: deque[Letter] = deque()
         self._waiting_bytes = 0
-        self._taker: trio.lowlevel.Task | None = None  # while it waits
-        self._is_held = False
-        self._has_returned = False  # what is in hand is to be taken once more
         self.in_hand: list[Letter] = []
         self.blame = Blame()
         self.is_closed = False
@@ -60,56 +53,40 @@ class Mailbox:
 
     def put(self, letter: Letter) -> bool:
         """Queue `letter`; False when the mailbox is full. One letter always fits an empty one."""
-        if self._waiting and (
-            self._waiting_bytes + letter.size > self._max_bytes
-            or len(self._waiting) >= self._max_letters
-        ):
+        if self._waiting_bytes and self._waiting_bytes + letter.size > self._max_bytes:
+            return False
+        try:
+            self._send.send_nowait(letter)
+        except trio.WouldBlock:
             return False
         self._waiting.append(letter)
         self._waiting_bytes += letter.size
-        self._wake()
         return True
 
     async def take(self, gather: Callable[[], Awaitable[None]] | None = None) -> list[Letter]:
         """Wait for letters and put all that wait in hand, up to a batch; empty once closed.
 
         With the first in hand, `gather` is awaited for as long as others had better join it.
-        Whoever takes again has answered what it took before, or holds the mailbox.
+        Whoever takes again has answered what it took before.
         """
-        if not self._is_held and not self._has_returned:
-            self.in_hand = []
-        await self._until_there_is_something()
-        if self._has_returned:
-            self._has_returned = False
-            return self.in_hand
         self.in_hand = []
-        if not self._waiting:
-            return []
-        size = self._move_to_hand().size
-        if gather is not None:
-            await gather()
-        while self._waiting and len(self.in_hand) < BATCH_LETTERS and size < BATCH_BYTES:
-            size += self._move_to_hand().size
+        try:
+            await self._receive.receive()
+            self._move_to_hand()
+            if gather is not None:
+                await gather()
+            size = self.in_hand[0].size
+            while len(self.in_hand) < BATCH_LETTERS and size < BATCH_BYTES:
+                self._receive.receive_nowait()
+                size += self._move_to_hand().size
+        except (trio.WouldBlock, trio.EndOfChannel):
+            pass
         return self.in_hand
-
-    def hold(self) -> None:
-        """What is in hand is under way: whoever takes is not woken before `release`."""
-        self._is_held = True
-
-    def release(self) -> bool:
-        """What was under way has come back; whether all in hand is answered.
-
-        What is not is taken once more, before anything else.
-        """
-        self._is_held = False
-        self.in_hand = [letter for letter in self.in_hand if letter.is_open]
-        self._has_returned = bool(self.in_hand)
-        self._wake()
-        return not self.in_hand
 
     def take_again(self) -> list[Letter]:
         """What a failed incarnation took and did not answer. Called by the next, at its start."""
-        self._is_held = self._has_returned = False
+        while len(self._waiting) > self._receive.statistics().current_buffer_used:
+            self._move_to_hand()
         return [letter for letter in self.in_hand if letter.is_open]
 
     def empty(self) -> list[Letter]:
@@ -132,30 +109,7 @@ class Mailbox:
         """Take no more letters; an incarnation that waits for one is told so."""
         self.is_closed = True
         self.quarantined_until = quarantined_until
-        self._wake()
-
-    @property
-    def _has_something(self) -> bool:
-        if self._is_held:
-            return False
-        return bool(self._waiting) or self._has_returned or self.is_closed
-
-    async def _until_there_is_something(self) -> None:
-        """Always a checkpoint."""
-        if self._has_something:
-            await trio.lowlevel.checkpoint()
-        else:
-            self._taker = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._give_up)
-
-    def _wake(self) -> None:
-        if self._taker is not None and self._has_something:
-            taker, self._taker = self._taker, None
-            trio.lowlevel.reschedule(taker)
-
-    def _give_up(self, _: object) -> trio.lowlevel.Abort:
-        self._taker = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        self._send.close()
 
     def _move_to_hand(self) -> Letter:
         letter = self._waiting.popleft()

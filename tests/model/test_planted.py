@@ -20,6 +20,7 @@ from actors.delivery import Delivery
 from actors.inboxes import Inboxes
 from actors.letters import SendLetter
 from actors.mailbox import Mailbox
+from actors.pending import Pending
 from ksmp.types import GlobalInboxSeq, TimeMs
 from storage import batch as batch_module
 from storage.batch import Batch
@@ -147,25 +148,16 @@ def ack_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def only_a_living_asker_moves_the_head(patch: pytest.MonkeyPatch) -> None:
-    run, settle = Conversation.run, Conversation._settle_append
-    alive: set[Conversation] = set()
-
-    async def living(self: Conversation) -> None:
-        alive.add(self)
-        try:
-            await run(self)
-        finally:
-            alive.remove(self)
+    settle = Conversation._settle_append
 
     def alive_only(
-        self: Conversation, letters: Any, append: Append, come_back: Any, outcome: Outcome
+        self: Conversation, letters: Any, append: Append, pending: Pending, outcome: Outcome
     ) -> None:
-        if self not in alive:
-            come_back(outcome)
+        if pending._waiter is None:
+            pending.settle(outcome)
             return
-        settle(self, letters, append, come_back, outcome)
+        settle(self, letters, append, pending, outcome)
 
-    patch.setattr(Conversation, "run", living)
     patch.setattr(Conversation, "_settle_append", alive_only)
 
 
@@ -239,12 +231,12 @@ def no_space_is_taken_for_success(patch: pytest.MonkeyPatch) -> None:
     settle = Conversation._settle_append
 
     def cheerful(
-        self: Conversation, letters: Any, append: Append, come_back: Any, outcome: Outcome
+        self: Conversation, letters: Any, append: Append, pending: Pending, outcome: Outcome
     ) -> None:
         if isinstance(outcome, Full):
             for letter, record in zip(letters, append.records, strict=True):
                 letter.answer(_acknowledgement(letter, record))
-        settle(self, letters, append, come_back, outcome)
+        settle(self, letters, append, pending, outcome)
 
     patch.setattr(Conversation, "_settle_append", cheerful)
 

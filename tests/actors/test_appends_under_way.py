@@ -1,13 +1,10 @@
-"""A conversation sleeps until its append has come back and more waits, and misses nothing."""
+"""While an append is under way, and when it comes back otherwise than whole, nothing is missed."""
 
 from __future__ import annotations
 
 import gc
-import types
 import weakref
-from collections.abc import Coroutine, Generator
 from itertools import count
-from typing import Any
 
 import pytest
 import trio
@@ -42,43 +39,6 @@ def codes(client: Client, letters: list[Letter]) -> list[str]:
 
 def told(answer: ServerEvent) -> str:
     return answer.code if isinstance(answer, Error) else type(answer).__name__
-
-
-async def test_a_conversation_wakes_once_for_each_letter(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Conversation.run
-    wakes = 0
-
-    @types.coroutine
-    def counted(victim: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
-        nonlocal wakes
-        value: Any = None
-        while True:
-            try:
-                value = yield victim.send(value)
-            except StopIteration:
-                return
-            except BaseException:  # noqa: ASYNC103 - as it is: the test is over
-                victim.close()
-                raise
-            wakes += 1
-
-    async def counting(self: Conversation) -> None:
-        await counted(run(self))
-
-    monkeypatch.setattr(Conversation, "run", counting)
-    world, client = World(), Client()
-    letters: list[Letter] = [send_letter(client, f"key-{n}") for n in range(20)]
-    async with trio.open_nursery() as nursery:
-        await begin(world, nursery, client)
-        before = wakes
-        for letter in letters:
-            world.route(letter)
-            await all_answered([letter])
-        nursery.cancel_scope.cancel()
-
-    assert wakes - before <= len(letters) + 1
 
 
 async def test_what_comes_while_an_append_is_under_way_is_the_next_one(
