@@ -1,10 +1,11 @@
 """The actor of one client connection: what it may do, what it is told, and when it ends.
 
 One task reads: it takes every message of one read, judges each, and routes sends and reads to
-their conversations. Answers and frames are queued by whoever has them and written at once where
-the socket allows; only while it does not, or while records must be read from the log, a second
-task, the pump, runs. Reading stops while this client has too much unanswered or unread, so what
-it can make the relay hold is bounded.
+their conversations. While nothing stands in the way that is done in the very turn that found what
+has arrived, and the task sleeps on. Answers and frames are queued by whoever has them and written
+at once where the socket allows; only while it does not, or while records must be read from the
+log, a second task, the pump, runs. Reading stops while this client has too much unanswered or
+unread, so what it can make the relay hold is bounded.
 
 A connection is temporary: it is never restarted. The client resumes from its cursor.
 """
@@ -162,23 +163,47 @@ class Connection:
         """
         try:
             while True:
-                messages = deque(await self._transport.receive())
+                messages = deque(await self._transport.receive(self._take_at_once))
+                await self._stand_back()
                 while messages:
-                    message = messages.popleft()  # and let go before any pause
-                    if self._close_code is None and not self._is_draining:
-                        self._session.take(message)
-                    del message
-                    if self._must_pause():
-                        await self._pause()
-                    elif self._session.held_back_until:
-                        await self._hold_back()
-                    elif messages and len(messages) % EVENTS_PER_TURN == 0:
+                    self._take(messages.popleft())  # and let go before any pause
+                    await self._stand_back()
+                    if messages and len(messages) % EVENTS_PER_TURN == 0:
                         await trio.lowlevel.checkpoint()
                 self.deliver()
         except SlowPeerError:
             self.close(4410)
         except PeerGoneError:
             self.close(1000)
+
+    def _take_at_once(self, messages: list[bytes | bytearray]) -> bool:
+        """Take what has just arrived, without a turn of our own, where that is one turn's worth."""
+        if len(messages) > EVENTS_PER_TURN:
+            return False
+        try:
+            while messages:
+                self._take(messages.pop(0))
+                if self._must_stand_back():
+                    return False
+        except Exception as bug:  # noqa: BLE001 - whoever gives it has others to give to
+            self.fail(bug)
+        if self._transport.queued_bytes or self._delivery.is_catching_up:
+            self.deliver()  # sends alone have no answer yet
+        return True
+
+    def _take(self, message: bytes | bytearray) -> None:
+        if self._close_code is None and not self._is_draining:
+            self._session.take(message)
+
+    def _must_stand_back(self) -> bool:
+        return self._session.held_back_until > 0.0 or self._must_pause()
+
+    async def _stand_back(self) -> None:
+        """Read no more for as long as this client must not be read."""
+        if self._must_pause():
+            await self._pause()
+        elif self._session.held_back_until:
+            await self._hold_back()
 
     async def _hold_back(self) -> None:
         """Let the others have the event loop, for as long as what was refused is worth."""

@@ -124,6 +124,7 @@ class Conversation:
         await self._take_again()
         while letters := await self._mailbox.take(self._log.gather):
             await self._turn(letters)
+            del letters  # while there are none to come, nothing of the last ones is kept
 
     async def _read_head(self) -> ConversationHead:
         pending = Pending()

@@ -129,6 +129,11 @@ class Delivery:
                 return Need.NOTHING
 
     @property
+    def is_catching_up(self) -> bool:
+        """Whether something is still to be sent that was there when the resume arrived."""
+        return self._target is not None
+
+    @property
     def _goal(self) -> GlobalInboxSeq:
         """How far to deliver now: to the published head, or first to where the resume found it."""
         return self._inbox.head if self._target is None else self._target

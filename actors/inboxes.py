@@ -182,9 +182,10 @@ class Inboxes:
             inbox = self._open.get(user)
             if inbox is None:
                 continue
-            resumed = [reader for reader in inbox.readers.values() if reader.is_resumed]
             is_taken = True
-            for reader in resumed:
+            for reader in inbox.readers.values():
+                if not reader.is_resumed:
+                    continue
                 is_taken &= reader.offer(own_places, records)
                 self._to_wake[reader] = None
                 if self._waking is not None:

@@ -167,7 +167,7 @@ class Router:
             return NotRouted("overloaded", 1_000)
         self.deepest_mailbox = max(self.deepest_mailbox, live.mailbox.depth)
         live.last_used = trio.current_time()
-        self._live.move_to_end(key)
+        self._live.move_to_end(live.key)
         self._under_way_bytes += letter.size
         self._under_way += 1
         return None

@@ -6,7 +6,7 @@ TLS stay on the other side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
@@ -19,6 +19,15 @@ class PeerGoneError(Exception):
 
 class SlowPeerError(PeerGoneError):
     """The peer took less than one piece within the write-progress limit."""
+
+
+AtOnce = Callable[[list[bytes | bytearray]], bool]
+"""Takes messages out of the list, from the front; whether it has taken all and may get more."""
+
+
+def leave(_messages: list[bytes | bytearray]) -> bool:
+    """Take nothing at once: an `AtOnce` for whoever wants all as the result of `receive`."""
+    return False
 
 
 class Transport(Protocol):
@@ -41,8 +50,12 @@ class Transport(Protocol):
     def close_code(self) -> int | None:
         """The code in our close frame; None where there was none."""
 
-    async def receive(self) -> Sequence[bytes | bytearray]:
+    async def receive(self, at_once: AtOnce = leave) -> Sequence[bytes | bytearray]:
         """Every message completed by the next read, in order; perhaps none.
+
+        While this waits, what arrives may be given to `at_once` by whoever finds it, for as long
+        as that takes all of it, and without waking the caller; then this returns what it has left.
+        What `at_once` raises is raised here.
 
         Raises:
             PeerGoneError: there will be no more.

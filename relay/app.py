@@ -235,6 +235,7 @@ class Relay:
             on_capacity=self._at_capacity,
             on_bug=self._connection_bug,
             make_room=self._front.make_room,
+            open_epoll=system.open_epoll,
         )
         told_to_stop = trio.Event()
         with self._everything, trio.open_signal_receiver(*SIGNALS) as signals:

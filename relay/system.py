@@ -11,6 +11,7 @@ import os
 import random
 import resource
 import secrets
+import select
 import sys
 import threading
 import time
@@ -169,6 +170,11 @@ class SerialThread:
 async def in_thread(call: Callable[[], T]) -> T:
     """What `call` returns, waited for off the event loop; a cancellation does not wait for it."""
     return await trio.to_thread.run_sync(call, abandon_on_cancel=True)
+
+
+def open_epoll() -> select.epoll | None:
+    """An epoll of one's own; None where the operating system has none."""
+    return select.epoll() if sys.platform == "linux" else None
 
 
 def program() -> str:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
-from actors.transport import Transport
+from actors.transport import AtOnce, Transport, leave
 from relay.transport.handshake import Upgrade
 from relay.transport.limits import TransportLimits
 from relay.transport.opening import OpenTransport
@@ -76,8 +76,8 @@ class FaultyTransport:
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────
 
-    async def receive(self) -> Sequence[bytes | bytearray]:
-        """See `Transport`. While faults are ordered, one message at a time.
+    async def receive(self, at_once: AtOnce = leave) -> Sequence[bytes | bytearray]:
+        """See `Transport`. While faults are ordered, one message at a time; all are results.
 
         Raises:
             OrderedFaultError: that is what is ordered.

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import trio
 
+from relay.transport.arrivals import Arrivals, Epoll, watching
 from relay.transport.stream import NonBlockingSocket, TcpStream
 
 ACCEPT_BATCH: Final = 64
@@ -74,25 +75,28 @@ class Listener:
         on_capacity: Callable[[int], None],
         on_bug: Callable[[Exception], None],
         make_room: Callable[[], bool] = lambda: False,
+        open_epoll: Callable[[], Epoll | None] = lambda: None,
     ) -> None:
         """`meet` gets the connection and the network address at its other end.
 
         `on_capacity` gets the error number, at most once a minute; `on_bug` every bug.
 
-        `make_room` frees a descriptor, if it can, and says whether it has.
+        `make_room` frees a descriptor, if it can, and says whether it has. `open_epoll` opens what
+        tells of all that arrives; without one, Trio is asked for each connection.
         """
         self._sockets = list(sockets)
         self._meet = meet
         self._on_capacity = on_capacity
         self._on_bug = on_bug
         self._make_room = make_room
+        self._open_epoll = open_epoll
         self._last_report = -REPORT_EVERY_SECONDS
 
     async def run(self) -> None:
         """Accept until `close`, then wait for the last connection to end."""
-        async with trio.open_nursery() as connections:
+        async with watching(self._open_epoll) as arrivals, trio.open_nursery() as connections:
             for listening in self._sockets:
-                connections.start_soon(self._accept_from, listening, connections)
+                connections.start_soon(self._accept_from, listening, connections, arrivals)
 
     def close(self) -> None:
         """Stop accepting; connections that exist go on."""
@@ -101,7 +105,9 @@ class Listener:
                 trio.lowlevel.notify_closing(listening)
                 listening.close()
 
-    async def _accept_from(self, listening: ListeningSocket, connections: trio.Nursery) -> None:
+    async def _accept_from(
+        self, listening: ListeningSocket, connections: trio.Nursery, arrivals: Arrivals | None
+    ) -> None:
         while listening.fileno() >= 0:
             try:
                 await trio.lowlevel.wait_readable(listening)
@@ -124,7 +130,7 @@ class Listener:
                     break
                 connected.setblocking(False)
                 peer = str(address[0]) if address else ""  # a Unix socket's peer has none
-                connections.start_soon(self._contain, TcpStream(connected), peer)
+                connections.start_soon(self._contain, TcpStream(connected, arrivals), peer)
 
     async def _contain(self, stream: TcpStream, peer: str) -> None:
         """Meet one connection; nothing but a cancellation leaves this task."""

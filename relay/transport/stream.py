@@ -17,6 +17,8 @@ from typing import Final, Protocol
 import trio
 from trio.socket import IPPROTO_TCP, SHUT_WR, TCP_NODELAY
 
+from relay.transport.arrivals import Arrivals
+
 RECEIVE_BYTES: Final = 65_536
 
 LINGER_SECONDS: Final = 1.0
@@ -50,6 +52,10 @@ class NonBlockingSocket(Protocol):
         """Release the descriptor."""
 
 
+Take = Callable[[bytes | bytearray], bool]
+"""Takes what has arrived; whether it may be given more."""
+
+
 class ByteStream(Protocol):
     """Bytes in both directions. One task receives, one at a time sends; `abort` may interrupt."""
 
@@ -59,6 +65,13 @@ class ByteStream(Protocol):
 
     async def receive_some(self, max_bytes: int = RECEIVE_BYTES) -> bytes | bytearray:
         """The next bytes; empty when the peer has finished."""
+
+    async def hand_over(self, take: Take) -> bytes | bytearray | None:
+        """Give what arrives to `take`, in the turn in which it is found, while it returns True.
+
+        None once it has returned False. Whatever else there is, is returned as by `receive_some`:
+        a stream need not hand over anything.
+        """
 
     def send_nowait(self, piece: Bytes) -> int:
         """How many bytes of the front of `piece` were taken at once; perhaps none."""
@@ -85,9 +98,11 @@ class TcpStream(trio.abc.HalfCloseableStream):
 
     can_half_close: Final = True
 
-    def __init__(self, connected: NonBlockingSocket) -> None:
+    def __init__(self, connected: NonBlockingSocket, arrivals: Arrivals | None = None) -> None:
+        """Without `arrivals` each wait for something to read is one of Trio's own."""
         self._socket = connected
         self._is_closed = False
+        self._signal = None if arrivals is None else arrivals.watch(connected.fileno())
         with suppress(OSError):  # where the peer is gone already, reading will say so
             # A frame is one write: waiting to fill a segment would only delay it.
             connected.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
@@ -97,13 +112,46 @@ class TcpStream(trio.abc.HalfCloseableStream):
         # Asking first would mostly be told no, by a system call and an exception.
         while True:
             self._require_open()
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return self._socket.recv(max_bytes or RECEIVE_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise trio.BrokenResourceError from error
+            if self._signal is None:
+                await trio.lowlevel.wait_readable(self._socket)
+            else:
+                await self._signal.wait()
+            with suppress(BlockingIOError):
+                return self._receive(max_bytes or RECEIVE_BYTES)
+
+    async def hand_over(self, take: Take) -> bytes | None:
+        """See `ByteStream`."""
+        if self._signal is None:
+            return await self.receive_some()
+        self._require_open()
+        is_refused = False
+
+        def take_what_has_arrived() -> bool:
+            nonlocal is_refused
+            if chunk := self._receive(RECEIVE_BYTES):
+                is_refused = not take(chunk)
+            return bool(chunk) and not is_refused
+
+        await self._signal.wait(take_what_has_arrived)
+        return None if is_refused else await self.receive_some()
+
+    def _receive(self, max_bytes: int) -> bytes:
+        """What has arrived, or `BlockingIOError`; and where that was all, note it."""
+        self._require_open()
+        try:
+            chunk = self._socket.recv(max_bytes)
+        except BlockingIOError:
+            self._note_drained()
+            raise
+        except OSError as error:
+            raise trio.BrokenResourceError from error
+        if len(chunk) < max_bytes:
+            self._note_drained()
+        return chunk
+
+    def _note_drained(self) -> None:
+        if self._signal is not None:
+            self._signal.drained()
 
     def send_nowait(self, piece: Bytes) -> int:
         """See `ByteStream`."""
@@ -146,6 +194,8 @@ class TcpStream(trio.abc.HalfCloseableStream):
         """See `ByteStream`."""
         if not self._is_closed:
             self._is_closed = True
+            if self._signal is not None:
+                self._signal.close()
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
 
@@ -176,6 +226,10 @@ class WrappedStream:
     async def receive_some(self, max_bytes: int = RECEIVE_BYTES) -> bytes | bytearray:
         """See `ByteStream`."""
         return await self._stream.receive_some(max_bytes)
+
+    async def hand_over(self, take: Take) -> bytes | bytearray:
+        """See `ByteStream`. Everything is left to whoever waits."""
+        return await self.receive_some()
 
     def send_nowait(self, piece: Bytes) -> int:
         """See `ByteStream`."""

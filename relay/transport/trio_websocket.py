@@ -20,7 +20,7 @@ from typing import Final
 import trio
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from actors.transport import PeerGoneError, SlowPeerError
+from actors.transport import AtOnce, PeerGoneError, SlowPeerError, leave
 from relay.transport.frame_watcher import FrameWatcher
 from relay.transport.handshake import PATH, WEBSOCKET_VERSION, Upgrade
 from relay.transport.library_stream import LibraryStream
@@ -171,8 +171,8 @@ class TrioWebSocketTransport:
 
     # ── receiving ────────────────────────────────────────────────────────────────────────────
 
-    async def receive(self) -> list[bytes | bytearray]:
-        """See `Transport`. Messages come one by one."""
+    async def receive(self, at_once: AtOnce = leave) -> list[bytes | bytearray]:
+        """See `Transport`. Messages come one by one, and all as results."""
         await self._opened.wait()
         if self._websocket is None or self._out.is_gone or not self._library.is_open:
             await trio.lowlevel.checkpoint()

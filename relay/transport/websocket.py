@@ -11,11 +11,11 @@ from typing import Final, Self
 
 import trio
 
-from actors.transport import PeerGoneError
+from actors.transport import AtOnce, PeerGoneError, leave
 from ksmp.websocket import ServerFraming, frame_header
 from relay.transport.handshake import Upgrade, acceptance
 from relay.transport.limits import TransportLimits
-from relay.transport.stream import BROKEN, RECEIVE_BYTES, ByteStream, close_gently
+from relay.transport.stream import BROKEN, ByteStream, Take, close_gently
 from relay.transport.write_queue import WriteQueue
 
 IRREGULAR_BYTES: Final = 2_048
@@ -105,7 +105,7 @@ class WebSocketTransport:
 
     # ── receiving ────────────────────────────────────────────────────────────────────────────
 
-    async def receive(self) -> list[bytes | bytearray]:
+    async def receive(self, at_once: AtOnce = leave) -> list[bytes | bytearray]:
         """See `Transport`. Pongs and close replies are on their way when this returns."""
         self._require_peer()
         if self._out.owes_control:
@@ -116,32 +116,55 @@ class WebSocketTransport:
             finally:
                 self._is_catching_up = False
                 self._last_heard = trio.current_time()
-        chunk = await self._next_chunk()
+        left: list[bytes | bytearray] = []
+
+        def take(chunk: bytes | bytearray) -> bool:
+            nonlocal left
+            left = self._judge(chunk)
+            return (not left or at_once(left)) and self._is_undisturbed
+
+        chunk = await self._next_chunk(take)
+        messages = left if chunk is None else self._judge(chunk)
+        if not messages:
+            self._require_peer()
+        return messages
+
+    @property
+    def _is_undisturbed(self) -> bool:
+        """Whether the next bytes may be looked at without a word from the task that receives."""
+        return not (
+            self._received
+            or self._out.owes_control
+            or self._out.is_gone
+            or self._framing.is_finished
+        )
+
+    def _judge(self, chunk: bytes | bytearray) -> list[bytes | bytearray]:
+        """The messages that `chunk` completes; pongs and close replies are on their way."""
         now = self._last_heard = trio.current_time()
         messages = self._framing.receive(chunk, now, IRREGULAR_BYTES)
         self._received = self._framing.unread
         if outgoing := self._framing.outgoing():
             self._out.put(*outgoing)
             self._out.flush_control()
-        if not messages:
-            self._require_peer()
         return messages
 
     def _require_peer(self) -> None:
         if self._out.is_gone or self._framing.is_finished:
             raise PeerGoneError
 
-    async def _next_chunk(self) -> bytes | bytearray:
+    async def _next_chunk(self, take: Take) -> bytes | bytearray | None:
+        """The next bytes; None where `take` has had some, and wants no more."""
         if self._received:
             chunk, self._received = self._received, b""
             await trio.lowlevel.checkpoint()
             return chunk
         try:
-            chunk_read = await self._stream.receive_some(RECEIVE_BYTES)
+            chunk_read = await self._stream.hand_over(take)
         except BROKEN:
             self._out.lose()
             raise PeerGoneError from None
-        if not chunk_read:
+        if chunk_read is not None and not chunk_read:
             self._framing.receive_eof()
             raise PeerGoneError
         return chunk_read
@@ -198,5 +221,10 @@ class WebSocketTransport:
             await close_gently(self._stream)
             return
         while self._framing.close_code_received is None:
-            self._framing.receive(await self._next_chunk(), trio.current_time())
+            if chunk := await self._next_chunk(self._discard):
+                self._discard(chunk)
         await self._stream.aclose()
+
+    def _discard(self, chunk: bytes | bytearray) -> bool:
+        self._framing.receive(chunk, trio.current_time())
+        return self._framing.close_code_received is None

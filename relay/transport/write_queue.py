@@ -68,8 +68,9 @@ class WriteQueue:
     def put(self, *pieces: Bytes) -> None:
         """Queue these behind everything else."""
         if not self.is_gone:
-            self._pieces.extend(pieces)
-            self._queued_bytes += sum(map(len, pieces))
+            for piece in pieces:
+                self._pieces.append(piece)
+                self._queued_bytes += len(piece)
 
     def flush(self) -> bool:
         """Write what is taken at once; True when nothing is left. Never raises."""

@@ -8,7 +8,7 @@ from math import inf
 
 import trio
 
-from actors.transport import PeerGoneError, SlowPeerError
+from actors.transport import AtOnce, PeerGoneError, SlowPeerError, leave
 from ksmp.codec import MSGPACK
 from ksmp.events import ServerEvent
 
@@ -16,28 +16,37 @@ from ksmp.events import ServerEvent
 class FakeTransport:
     """Remembers what was sent. What is queued goes out while `is_writable`."""
 
+    hands_over = False  # whether it gives what arrives to `at_once`, as it may
+
     def __init__(self, write_seconds: float = inf) -> None:
         self.write_seconds = write_seconds
         self.sent: list[bytes] = []
         self.queued: list[bytes] = []
         self.most_queued_bytes = 0
         self.is_writable = True
-        self.reads = 0  # calls of `receive` that have returned
+        self.reads = 0  # which have been taken, or are about to be
         self.is_released = False
         self.close_code: int | None = None
         self.last_heard = trio.current_time()
         self.pings = 0
         self.controls_left = 10**9
         self._writable = trio.Event()
-        self._incoming: deque[Sequence[bytes]] = deque()
+        self._incoming: deque[Sequence[bytes | bytearray]] = deque()
         self._arrived = trio.Event()
         self._is_gone = False
+        self._at_once: AtOnce | None = None  # while `receive` waits
 
     # what the test does
 
     def arrive(self, *messages: bytes) -> None:
-        self._incoming.append(messages)
-        self._arrived.set()
+        left: list[bytes | bytearray] = list(messages)
+        self.last_heard = trio.current_time()
+        if self._at_once is not None and self._at_once(left):
+            self.reads += 1
+        else:
+            self._at_once = None
+            self._incoming.append(left)
+            self._arrived.set()
 
     def hang_up(self) -> None:
         self._is_gone = True
@@ -67,13 +76,17 @@ class FakeTransport:
     def queued_bytes(self) -> int:
         return sum(map(len, self.queued))
 
-    async def receive(self) -> Sequence[bytes]:
+    async def receive(self, at_once: AtOnce = leave) -> Sequence[bytes | bytearray]:
         while not self._incoming:
             if self._is_gone or self.close_code is not None:
                 await trio.lowlevel.checkpoint()
                 raise PeerGoneError
             self._arrived = trio.Event()
-            await self._arrived.wait()
+            self._at_once = at_once if self.hands_over else None
+            try:
+                await self._arrived.wait()
+            finally:
+                self._at_once = None
         await trio.lowlevel.checkpoint()
         self.reads += 1
         self.last_heard = trio.current_time()

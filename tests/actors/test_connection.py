@@ -34,6 +34,8 @@ from ksmp.types import (
 from tests.actors.peers import FROM_THE_START, STRANGER, ConnectedWorld, about, sends, sends_of_bob
 from tests.actors.world import BOB, KEY, TALK, WALL_MS, envelope
 
+pytestmark = pytest.mark.usefixtures("both_ways_in")
+
 # ── what it says ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -278,3 +280,17 @@ async def test_the_life_of_a_message_is_told_without_its_names(autojump_clock: M
     for event in ("connection.opened", "event.received", "send.routed", "send.acked"):
         assert event in world.lines.events
     assert "canary" not in repr(world.lines.lines)
+
+
+@pytest.mark.parametrize("asked", [FROM_THE_START, Resume(None)])
+async def test_a_resume_that_comes_alone_is_answered_at_once(
+    autojump_clock: MockClock, asked: Resume
+) -> None:
+    world = ConnectedWorld()
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        peer = await world.connect(nursery)
+        await peer.say(asked)
+        nursery.cancel_scope.cancel()
+
+    assert peer.heard_of(ResumeComplete) == [ResumeComplete(GlobalInboxSeq(0))]

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actors.limits import Limits
 from actors.session import Session
 from actors.surroundings import CLOCK_SKEW_SECONDS
-from actors.transport import SlowPeerError
+from actors.transport import AtOnce, SlowPeerError, leave
 from ksmp.codec import MSGPACK
 from ksmp.errors import error
 from ksmp.events import (
@@ -29,6 +29,8 @@ from ksmp.types import DeviceId, GlobalInboxSeq, TimeMs, UserId
 from tests.actors.fake_transport import FakeTransport
 from tests.actors.peers import FROM_THE_START, ConnectedWorld, Identity, sends, sends_of_bob
 from tests.actors.world import BOB, KEY, WALL_MS
+
+pytestmark = pytest.mark.usefixtures("both_ways_in")
 
 ABOUT_AUTH = About("ksmpv3.auth")
 KEEPALIVE = Limits(keepalive_seconds=30.0)
@@ -271,6 +273,7 @@ async def test_draining_answers_what_was_accepted_takes_nothing_more_and_closes(
         world.log.is_held = True
         await peer.say(*sends(3))
         nursery.start_soon(peer.connection.drain, 1_234)
+        await wait_all_tasks_blocked()
         await peer.say(*sends(3, first=3), Ping())
         closed_before = peer.transport.close_code
         world.log.release()
@@ -352,7 +355,7 @@ async def test_a_slow_peer_found_while_reading_is_told_so(autojump_clock: MockCl
     """Under TLS a pong is written by whoever reads; a peer that does not take it is slow as any."""
 
     class Owing(FakeTransport):
-        async def receive(self) -> Sequence[bytes]:
+        async def receive(self, at_once: AtOnce = leave) -> Sequence[bytes]:
             await trio.lowlevel.checkpoint()
             raise SlowPeerError
 

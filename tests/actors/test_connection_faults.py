@@ -28,6 +28,8 @@ from tests.actors.peers import FROM_THE_START, ConnectedWorld, Peer, sends, send
 from tests.actors.saboteur import Planted
 from tests.actors.world import ALICE, BOB, KEY
 
+pytestmark = pytest.mark.usefixtures("both_ways_in")
+
 # ── slow readers ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -25,6 +25,8 @@ from ksmp.types import GlobalInboxSeq, ServerSeq
 from tests.actors.peers import FROM_THE_START, ConnectedWorld, about, sends, sends_of_bob
 from tests.actors.world import BOB, KEY, TALK
 
+pytestmark = pytest.mark.usefixtures("both_ways_in")
+
 # ── breaking the contract ────────────────────────────────────────────────────────────────────
 
 MALFORMED = MSGPACK.encode(Ping()) + b"trailing"

@@ -15,6 +15,8 @@ from ksmp.types import GlobalInboxSeq, UserId
 from tests.actors.peers import ConnectedWorld
 from tests.actors.world import BOB, envelope
 
+pytestmark = pytest.mark.usefixtures("both_ways_in")
+
 pytestmark = pytest.mark.trio
 
 PER_SECOND = 100

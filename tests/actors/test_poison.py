@@ -138,6 +138,23 @@ async def test_poison_among_good_letters_never_puts_the_conversation_into_quaran
 
 
 @pytest.mark.rule("S13")
+async def test_a_good_letter_that_comes_later_clears_a_conversation_as_well(
+    autojump_clock: MockClock,
+) -> None:
+    world, client = World(intensity=Intensity(3, 1_000.0)), Client()
+    letters = letters_of(client, "g" + "pg" * 6)
+    async with trio.open_nursery() as nursery:
+        await world.start(nursery)
+        for letter in letters:
+            world.route(letter)
+            await all_answered([letter])
+        nursery.cancel_scope.cancel()
+
+    assert codes(client, letters) == ["ok"] + ["rejected", "ok"] * 6
+    assert world.telemetry.count("actor.quarantined") == 0
+
+
+@pytest.mark.rule("S13")
 async def test_what_is_forgiven_still_slows_the_restarts(autojump_clock: MockClock) -> None:
     """Or whoever knows a poison could have the loop do nothing but restart."""
     world, client = World(), Client()

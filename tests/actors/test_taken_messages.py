@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import weakref
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.limits import Limits
 from ksmp.codec import MSGPACK
 from tests.actors.peers import ConnectedWorld, sends
+
+pytestmark = pytest.mark.usefixtures("both_ways_in")
 
 
 class Weighed(bytearray):

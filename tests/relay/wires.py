@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +16,7 @@ from websockets.frames import Close, Frame, Opcode
 from actors.transport import Transport
 from ksmp.codec import MSGPACK, Codec
 from ksmp.websocket import ClientFraming
+from relay.transport.arrivals import Epoll, watching
 from relay.transport.handshake import Upgrade, acceptance
 from relay.transport.limits import TransportLimits
 from relay.transport.opening import OpenTransport
@@ -96,6 +97,7 @@ class Wires:
     """Opens one kind of transport. Its peer has read the acceptance already."""
 
     open: OpenTransport
+    open_epoll: Callable[[], Epoll | None] = lambda: None
 
     @asynccontextmanager
     async def on(
@@ -133,14 +135,17 @@ class Wires:
         """A transport over TCP, and the raw stream of its peer."""
         with tcp_pair() as (server, client):
             peer = trio.SocketStream(trio.socket.from_stdlib_socket(client))
-            async with self.on(
-                TcpStream(server),
-                peer,
-                codec=codec,
-                received=received,
-                write_seconds=write_seconds,
-                max_frame_bytes=max_frame_bytes,
-            ) as transport:
+            async with (
+                watching(self.open_epoll) as arrivals,
+                self.on(
+                    TcpStream(server, arrivals),
+                    peer,
+                    codec=codec,
+                    received=received,
+                    write_seconds=write_seconds,
+                    max_frame_bytes=max_frame_bytes,
+                ) as transport,
+            ):
                 yield transport, peer
 
     @asynccontextmanager
