@@ -9,10 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from bench.isolation.findings import Findings
-from bench.isolation.plots import canvas as c
-from bench.isolation.plots.thinning import RANKS_AT_MOST, Numbers, Tail, numbers, tail
+from bench.isolation.plots import phases
+from bench.isolation.plots.thinning import RANKS_AT_MOST, Tail, numbers, tail
 from bench.isolation.timeline import Phase, Timeline
-from bench.isolation.wording import bound, latency, of_bystanders
+from bench.isolation.wording import bound, of_bystanders
+from bench.pages import canvas as c
+from bench.pages.canvas import Numbers
+from bench.pages.wording import latency
 
 
 class Curve(NamedTuple):
@@ -42,7 +45,7 @@ def draw_distribution(timeline: Timeline, findings: Findings) -> c.Picture:
         f" allowed: {bound(bystanders.allowed_worst_ms)}"
     )
     samples = [_of_phase(timeline, curve) for curve in CURVES]
-    bounds = numbers([ms for _, ms, _ in c.bounds(findings)])
+    bounds = numbers([ms for _, ms, _ in phases.bounds(findings)])
     scale = c.scale(*samples, bounds)
     made = c.figure(
         7.6,
@@ -95,8 +98,8 @@ def _draw_curve(
 
 def _draw_bounds(axes: Axes, findings: Findings) -> None:
     """I17 as two walls: at most 1 % beyond the first, nothing beyond the second."""
-    for name, allowed_ms, style in c.bounds(findings):
-        top = 0.01 if name == c.ALLOWED_P99 else 1.0
+    for name, allowed_ms, style in phases.bounds(findings):
+        top = 0.01 if name == phases.ALLOWED_P99 else 1.0
         label = f"{name} of bystanders, {latency(allowed_ms)} (I17)"
         axes.plot([allowed_ms] * 2, [top, 1e-12], c.INK, linestyle=style, label=label)
         if top < 1:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+from bench.pages.canvas import FLOOR_MS, Numbers
 
 WIDTHS_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0)
 INTERVALS_AT_MOST: Final = 150
@@ -20,9 +20,6 @@ MARKS_AT_MOST: Final = 1_000
 RANKS_AT_MOST: Final = 250
 MIN_FOR_P99: Final = 100
 """Fewer in an interval tell nothing about a 99th percentile."""
-
-FLOOR_MS: Final = 0.01
-"""What is faster is drawn here; a logarithmic axis has no zero."""
 
 
 class Lines(NamedTuple):

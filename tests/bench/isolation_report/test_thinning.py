@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bench.isolation.plots.thinning import (
-    FLOOR_MS,
     MARKS_AT_MOST,
     MIN_FOR_P99,
     RANKS_AT_MOST,
@@ -19,6 +18,7 @@ from bench.isolation.plots.thinning import (
     percentile,
     tail,
 )
+from bench.pages.canvas import FLOOR_MS
 
 
 def samples(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
