@@ -10,11 +10,11 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from bench.isolation.findings import Findings
 from bench.isolation.plots import phases
-from bench.isolation.plots.thinning import RANKS_AT_MOST, Tail, numbers, tail
 from bench.isolation.timeline import Phase, Timeline
 from bench.isolation.wording import bound, of_bystanders
 from bench.pages import canvas as c
 from bench.pages.canvas import Numbers
+from bench.pages.tail import RANKS_AT_MOST, Tail, numbers, tail
 from bench.pages.wording import latency
 
 

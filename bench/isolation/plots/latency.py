@@ -10,11 +10,12 @@ from matplotlib.lines import Line2D
 
 from bench.isolation.findings import Findings
 from bench.isolation.plots import phases
-from bench.isolation.plots.thinning import Marks, interval_s, lines, marks, numbers
+from bench.isolation.plots.thinning import Marks, interval_s, lines, marks
 from bench.isolation.timeline import Happening, Series, Timeline
 from bench.isolation.wording import headline, of_bystanders
 from bench.pages import canvas as c
 from bench.pages.canvas import Numbers
+from bench.pages.tail import numbers
 from bench.pages.wording import latency
 
 HAPPENINGS: Final[tuple[tuple[Happening, str], ...]] = (

@@ -11,10 +11,11 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 from bench.isolation.findings import Findings
 from bench.isolation.plots import phases
 from bench.isolation.plots.latency import COLUMNS, HAPPENINGS
-from bench.isolation.plots.thinning import availability, interval_s, numbers
+from bench.isolation.plots.thinning import availability, interval_s
 from bench.isolation.timeline import Happening, Timeline
 from bench.pages import canvas as c
 from bench.pages.canvas import Numbers
+from bench.pages.tail import numbers
 from bench.pages.wording import if_seen, share
 
 STYLES: Final = (c.SOLID, c.DASHED, c.DOTTED, c.DASH_DOTTED, "dotted", "dashed")

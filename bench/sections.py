@@ -1,0 +1,39 @@
+"""What a page says of each kind of result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from bench.offered.section import latency_section
+from bench.offered.sweep import LatencyReport
+from bench.pages.report import Shown
+from bench.pages.result import Kind, Result, ResultError
+from bench.pages.section import Section
+
+R = TypeVar("R", bound=Struct)
+
+
+def shown(result: Result) -> Shown:
+    """The result, and what a page says of it.
+
+    Raises:
+        ResultError: its report is not of its kind.
+    """
+    try:
+        return Shown(result, _SECTIONS[result.kind](bytes(result.report)))
+    except (msgspec.MsgspecError, ValueError) as error:
+        # A message of a decoder names the field and the type, and none of the values.
+        raise ResultError(f"its report cannot be understood: {error}") from None
+
+
+def _of(kind: type[R], section: Callable[[R], Section]) -> Callable[[bytes], Section]:
+    return lambda report: section(msgspec.json.decode(report, type=kind))
+
+
+_SECTIONS: Final[dict[Kind, Callable[[bytes], Section]]] = {
+    "latency": _of(LatencyReport, latency_section),
+}
