@@ -17,11 +17,11 @@ FLAKE8_ASYNC := --enable ASYNC1,ASYNC2 --disable ASYNC106
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check tests conformance format bench bench-nats isolation \
-  isolation-proof fuzz clean distclean
+.PHONY: help setup run test test-all check tests conformance format bench bench-cells bench-nats \
+  bench-peers bench-peers-test isolation isolation-proof fuzz clean distclean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Install what the relay and its experiments run on, in .venv
 
@@ -58,9 +58,20 @@ format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 bench: $(VENV)/.installed ## Measure a relay of its own: order, latency, throughput
 	@$(BIN)/ksmp-relay bench ordering --pairs 16 --in-flight 16 --size 300 --seconds 10
 
+bench-cells: $(VENV)/.installed ## Measure every shape of load in turns, with ratios; into OUT=var/cells
+	@$(BIN)/python -m bench.cells --out $(or $(OUT),var/cells)
+
 bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
 	@$(PIP_INSTALL) -r requirements-bench.txt
 	@$(BIN)/python -m bench.beside_nats
+
+bench-peers: $(VENV)/.installed ## Measure the relay beside nats-server and redis-server, in turns
+	@.ci/bench-peers $(BIN)/python
+	@$(BIN)/python -m bench.peers
+
+bench-peers-test: $(VENV)/.installed-dev ## Drive every peer for real, a second each
+	@.ci/bench-peers $(BIN)/python
+	@$(BIN)/python -m pytest -q -m peers tests/bench/peers
 
 isolation: $(VENV)/.installed ## Let every fault strike 5 of 200 conversations; ten minutes; into OUT=var/isolation
 	@$(BIN)/python -m bench.isolation.campaign --in-memory --out $(or $(OUT),var/isolation)

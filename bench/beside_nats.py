@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.nats_server import VERSION, nats_server
-from bench.ordering import GENERATOR, Shape, load_own_relay
+from bench.ordering import GENERATOR, load_own_relay
 from bench.plan import Plan
 from bench.relay_of_its_own import StartError
 from bench.run import GENERATOR_BOUND, Run, RunError, run_generator
+from bench.shape import Shape
 from bench.telling import print_json
 
 NATS_GENERATOR: Final = "bench.nats"

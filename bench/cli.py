@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final
 
 from cyclopts import App, Parameter, validators
 from rich.console import Console
-from rich.table import Table
 
-from bench.checker.check import Report
-from bench.checker.printing import excerpt_lines
+from bench.growth_command import growth
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.isolation.command import isolation
 from bench.offered.command import latency
-from bench.ordering import OrderingReport, Shape, measure_own_relay, measure_relay_at
+from bench.ordering import measure_own_relay, measure_relay_at
+from bench.ordering_table import print_ordering
+from bench.plan import CodecName, ShapeName
 from bench.relay_of_its_own import LIFTED
-from bench.run import GENERATOR_BOUND
+from bench.replay_command import replay
+from bench.runs import measure_runs
+from bench.shape import PAIRS, Shape, lifted_for
+from bench.storm_command import storm
 from bench.telling import measuring, print_json
 from relay.exits import CommandError, ExitCode
 
@@ -26,6 +29,9 @@ _POSITIVE: Final = validators.Number(gte=1)
 app = App(name="bench", help="Measure a relay, and check what it promises while it is loaded.")
 app.command(isolation)
 app.command(latency)
+app.command(replay)
+app.command(storm)
+app.command(growth)
 app.command("bench.isolation.rerun:rerun", help="Repeat an isolation experiment from its bundle.")
 app.command("bench.isolation.rerun:report", help="Draw the report of a bundle again.")
 
@@ -33,17 +39,23 @@ app.command("bench.isolation.rerun:report", help="Draw the report of a bundle ag
 @app.command
 def ordering(
     *,
-    pairs: Annotated[int, Parameter(validator=_POSITIVE)] = 16,
+    shape: ShapeName = "pairs",
+    pairs: Annotated[int | None, Parameter(validator=_POSITIVE)] = None,
     in_flight: Annotated[int, Parameter(validator=_POSITIVE)] = 16,
     size: Annotated[int, Parameter(validator=_POSITIVE)] = 256,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3_600))] = 10.0,
     warm_up: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=600))] = 2.0,
+    runs: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=1_000))] = 1,
+    codec: CodecName = "msgpack",
+    sync_delay_ms: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1_000))] = 0.0,
+    conversations: Annotated[int, Parameter(validator=_POSITIVE)] = 100_000,
+    seed: Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**53))] = 1,
     url: str | None = None,
     tokens: Annotated[Path | None, Parameter(validator=validators.Path(exists=True))] = None,
     history: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Load a relay with pairs of users, and judge what all of them saw.
+    """Load a relay with users who write to each other, and judge what all of them saw.
 
     Without --url it starts a relay of its own on an empty store, with the limits on senders lifted.
     At the end every inbox is read once more. Exits with 1 when a message was lost, doubled or out
@@ -51,37 +63,67 @@ def ordering(
 
     Parameters
     ----------
+    shape
+        Who talks to whom: `pairs` of users; `hot`, one conversation of two users with many devices;
+        `hub`, one user in many conversations; `zipf`, many conversations of which a few have most
+        of the sends.
     pairs
-        Pairs of users; both sides send. Each user has one connection.
+        Pairs of users; both sides send, on one connection each. In `hot` devices of each of the
+        two, in `hub` the one user's conversations. By default 16, 4, 1,000, and in `zipf` 500.
     in_flight
-        Sends that each side keeps unacked.
+        Sends that each connection keeps unacked; a hub's as many for each conversation, at most
+        256 in all.
     size
         Bytes of ciphertext in each message.
     seconds
         How long to measure.
     warm_up
         Seconds of load before that.
+    runs
+        How often, each time on a fresh relay: medians are told, with the lowest and the highest.
+    codec
+        The subprotocol all of them speak.
+    sync_delay_ms
+        Hold every commit up for so long, as a slower disk would. The relay is then a laboratory.
+    conversations
+        Only for `zipf`: how many there are. They begin with their first message.
+    seed
+        Only for `zipf`: of the draws of who sends next.
     url
         A relay that runs already, such as ws://127.0.0.1:8765/ksmp/v3; needs --tokens.
     tokens
-        A file with one token a line, two for each pair, in pair order.
+        A file with one token a line, two for each pair, in pair order; of a hub its own first,
+        then its peers'.
     history
         Keep what was recorded in this file, for `ksmp-relay check`.
     json
         Print JSON on standard output instead of a table.
     """
     _require_both_or_neither(url, tokens)
-    shape = Shape(pairs, in_flight, size, seconds, warm_up)
+    _require_one_run(runs, history)
+    wanted = Shape(
+        PAIRS[shape] if pairs is None else pairs,
+        in_flight,
+        size,
+        seconds,
+        warm_up,
+        shape,
+        codec,
+        sync_delay_ms,
+        conversations if shape == "zipf" else 0,
+        seed,
+    )
     with measuring():
         if url is None or tokens is None:
-            _say_what_is_lifted()
-            report = measure_own_relay(shape, history)
+            _say_what_is_lifted(lifted_for(wanted))
+            report = measure_runs(lambda: measure_own_relay(wanted, history), runs)
         else:
-            report = measure_relay_at(url, tokens, shape, history)
+            _require_own_relay(runs, sync_delay_ms)
+            report = measure_relay_at(url, tokens, wanted, history)
     if json:
         print_json(report)
     else:
-        _print_table(report)
+        print_ordering(report)
     return ExitCode.OK if report.is_good else ExitCode.FAILED
 
 
@@ -108,7 +150,7 @@ def idle(
         Print JSON on standard output instead of lines.
     """
     with measuring():
-        _say_what_is_lifted()
+        _say_what_is_lifted(LIFTED)
         report = measure_idle(connections, seconds)
     if json:
         print_json(report)
@@ -124,6 +166,26 @@ def _require_both_or_neither(url: str | None, tokens: Path | None) -> None:
             "This cannot be measured",
             "--url and --tokens belong together",
             "Give both, or neither to measure a relay started for it.",
+        )
+
+
+def _require_one_run(runs: int, history: Path | None) -> None:
+    if runs > 1 and history is not None:
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            "--history keeps one run, and --runs makes several",
+            "Leave one of them out.",
+        )
+
+
+def _require_own_relay(runs: int, sync_delay_ms: float) -> None:
+    if runs > 1 or sync_delay_ms:
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            "--runs and --sync-delay-ms need relays started for it, and --url names one that runs",
+            "Leave --url and --tokens out.",
         )
 
 
@@ -147,64 +209,8 @@ def _print_idle(report: IdleReport) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _say_what_is_lifted() -> None:
-    lifted = ", ".join(name.removeprefix("KSMP_LIMITS__").lower() for name in LIFTED)
+def _say_what_is_lifted(settings: Iterable[str]) -> None:
+    lifted = ", ".join(name.removeprefix("KSMP_LIMITS__").lower() for name in settings)
     Console(stderr=True).print(
         f"Starting a relay on an empty store, with these limits lifted: {lifted}.", soft_wrap=True
     )
-
-
-def _print_table(report: OrderingReport) -> None:
-    title = (
-        f"{report.pairs} pairs × {report.in_flight} in flight × {report.size} bytes,"
-        f" {report.seconds:g} s"
-    )
-    table = Table("", "per second", "p50 ms", "p99 ms", "p99.9 ms", title=title)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, rate, taken in (
-        ("acked", report.acked_per_s, report.ack_ms),
-        ("delivered", report.delivered_per_s, report.delivery_ms),
-    ):
-        figures = (f"{value:,.2f}" for value in (taken.p50, taken.p99, taken.p999))
-        table.add_row(name, f"{rate:,.0f}", *figures)
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    for line in _remarks(report):
-        console.print(line, soft_wrap=True)
-
-
-def _remarks(report: OrderingReport) -> list[str]:
-    order = report.order
-    relay = "unknown" if report.relay_cpu is None else f"{report.relay_cpu:.0%} of a core"
-    faults = f"{order.gaps} gaps, {order.duplicates} duplicates, {order.reordered} reordered"
-    lines = [
-        f"Order: {order.checked:,} frames checked, {faults}, {order.chain_breaks} chain breaks.",
-        f"CPU: relay {relay}, load generator {report.generator_cpu:.0%} of a core.",
-    ]
-    if report.generator_bound:
-        lines.append(
-            f"The load generator took more than {GENERATOR_BOUND:.0%} of a core:"
-            " these figures are a lower bound."
-        )
-    if report.rate_limited or report.retried:
-        lines.append(
-            f"Sends repeated: {report.rate_limited} rate limited, {report.retried} otherwise."
-        )
-    if report.unanswered:
-        lines.append(f"Sends without an answer at the end: {report.unanswered}.")
-    if report.undelivered:
-        lines.append(f"Messages that did not reach the other side: {report.undelivered}.")
-    if not order.checked:
-        lines.append("Nothing was checked.")
-    return lines + list(_promises(report.checker))
-
-
-def _promises(checked: Report) -> Iterator[str]:
-    """Which promises were put to the test, and what contradicts them."""
-    kept = [one.invariant for one in checked.verdicts if one.verdict == "ok"]
-    rest = ", ".join(checked.not_exercised) or "none"
-    yield f"Promises kept: {', '.join(kept) or 'none'}. Not exercised: {rest}."
-    for verdict in checked.verdicts:
-        if verdict.excerpt:
-            yield from excerpt_lines(verdict)

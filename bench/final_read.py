@@ -6,15 +6,15 @@ import asyncio
 from time import monotonic_ns
 from typing import Final
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSFrame, WSListener, WSTransport
 
 from bench.checker.records import Frame
 from bench.history import Recorder
 from bench.opening import open_websocket
 from bench.process import LoadError
 from bench.seen import frame_of, note_connected, note_refusal
-from bench.user import client_message
-from ksmp.codec import MSGPACK
+from bench.user import CARRYING, client_message
+from ksmp.codec import MSGPACK, Codec
 from ksmp.events import Connected, Error, InboxFrame, Resume, ResumeComplete
 from ksmp.malformed import UndecodableError
 from ksmp.types import GlobalInboxSeq
@@ -25,10 +25,13 @@ FRAMES_AT_ONCE: Final = 200
 class FinalRead(WSListener):
     """Connects, reads everything after `base`, records it and leaves."""
 
-    def __init__(self, recorder: Recorder, token: str, base: GlobalInboxSeq) -> None:
+    def __init__(
+        self, recorder: Recorder, token: str, base: GlobalInboxSeq, codec: Codec = MSGPACK
+    ) -> None:
         self._recorder = recorder
         self._token = token
         self._base = base
+        self._codec = codec
         self._began_ns = monotonic_ns()
         self._connection = -1
         self._frames: list[Frame] = []
@@ -41,7 +44,7 @@ class FinalRead(WSListener):
         Raises:
             LoadError: the relay is not there, refuses, or hangs up.
         """
-        transport = await open_websocket(self, url, self._token)
+        transport = await open_websocket(self, url, self._token, codec=self._codec)
         try:
             await self._done
         finally:
@@ -53,7 +56,7 @@ class FinalRead(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame."""
-        if frame.msg_type not in (WSMsgType.BINARY, WSMsgType.CONTINUATION):
+        if frame.msg_type not in CARRYING:
             return
         self._fragments.append(frame.get_payload_as_bytes())
         if frame.fin:
@@ -69,7 +72,7 @@ class FinalRead(WSListener):
 
     def _take(self, transport: WSTransport, raw: bytes) -> None:
         try:
-            event = MSGPACK.decode_server_event(raw)
+            event = self._codec.decode_server_event(raw)
         except UndecodableError:
             self._fail("the relay sent what is not an event")
             return
@@ -79,9 +82,12 @@ class FinalRead(WSListener):
                 if len(self._frames) >= FRAMES_AT_ONCE:
                     self._record_frames()
             case Connected():
-                self._connection = note_connected(self._recorder, event, self._began_ns)
+                self._connection = note_connected(
+                    self._recorder, event, self._began_ns, self._codec.subprotocol
+                )
                 self._recorder.resume(self._connection, self._base, is_final=True)
-                message = client_message(MSGPACK.encode(Resume(self._base)))
+                resume = self._codec.encode(Resume(self._base))
+                message = client_message(resume, is_text=self._codec.is_text)
                 transport.underlying_transport.write(message)
             case ResumeComplete():
                 self._record_frames()

@@ -1,4 +1,4 @@
-"""The load on a relay: pairs of users who write to each other as fast as acks allow.
+"""The load on a relay: users who write to each other as fast as acks allow.
 
 Run as a process of its own (`python -m bench.generator`, a `bench.plan.Plan` on standard input).
 """
@@ -12,15 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bench.cast import cast_of
 from bench.checker.records import Setting
 from bench.final_read import FinalRead
 from bench.history import Recorder
 from bench.meter import Meter
-from bench.plan import Plan
+from bench.plan import CodecName, Plan
 from bench.process import LoadError, run_process
-from bench.user import User, subject
+from bench.user import User
 from bench.witness import NullWitness, RecordingWitness, Witness
-from ksmp.types import ConversationId
+from ksmp.codec import JSON, MSGPACK, Codec
 
 CONNECTING_AT_ONCE: Final = 64
 READING_AT_ONCE: Final = 8
@@ -31,31 +32,35 @@ def main() -> None:
     run_process(RelayLoad)
 
 
+CODECS: Final[dict[CodecName, Codec]] = {"msgpack": MSGPACK, "json": JSON}
+
+
 class RelayLoad:
-    """Pairs of connections, each pair in a conversation of its own."""
+    """The connections of a plan, in a closed loop."""
 
     def __init__(self, plan: Plan) -> None:
         self.meter = Meter()
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._url = plan.url
+        self._plan = plan
+        self._codec = CODECS[plan.codec]
         self._recorder = _recorder(plan) if plan.history else None
         self._witness: Witness = (
-            NullWitness() if self._recorder is None else RecordingWitness(self._recorder)
+            NullWitness()
+            if self._recorder is None
+            else RecordingWitness(self._recorder, self._codec.subprotocol)
         )
-        run_id = secrets.token_hex(4)
-        tokens = zip(plan.credentials[::2], plan.credentials[1::2], strict=True)
-        self._pairs = [
-            _Pair(
-                f"bench.{run_id}.{number}",
-                one_token=one,
-                other_token=other,
-                plan=plan,
-                meter=self.meter,
-                witness=self._witness,
-                fail=self._fail,
-            )
-            for number, (one, other) in enumerate(tokens)
-        ]
+        self._users, self._windows = cast_of(plan, secrets.token_hex(4), self._user)
+
+    def _user(self, token: str, name: str) -> User:
+        return User(
+            token=token,
+            name=name,
+            size=self._plan.size,
+            codec=self._codec,
+            meter=self.meter,
+            witness=self._witness,
+            fail=self._fail,
+        )
 
     async def connect(self, connected: Callable[[int], None]) -> None:
         """See `bench.process.Load`."""
@@ -64,18 +69,17 @@ class RelayLoad:
 
         async def connect_one(user: User) -> None:
             async with slots:
-                await user.connect(self._url)
+                await user.connect(self._plan.url)
             connected(next(count))
 
-        await asyncio.gather(*(connect_one(user) for pair in self._pairs for user in pair.users))
+        await asyncio.gather(*map(connect_one, self._users))
 
     def start(self) -> None:
         """See `bench.process.Load`."""
-        users = [user for pair in self._pairs for user in pair.users]
-        for user in users:
+        for user in self._users:
             user.begin()
-        for user in users:
-            user.fill_window()
+        for window in self._windows:
+            window.fill()
 
     async def read_back(self) -> None:
         """See `bench.process.Load`. What nobody records is not read again."""
@@ -87,9 +91,11 @@ class RelayLoad:
 
         async def read_one(user: User) -> None:
             async with slots:
-                await FinalRead(recorder, user.token, user.base).run(self._url)
+                read = FinalRead(recorder, user.token, user.base, self._codec)
+                await read.run(self._plan.url)
 
-        await asyncio.gather(*(read_one(user) for pair in self._pairs for user in pair.users))
+        inboxes = {user.user: user for user in self._users}  # one, however many devices
+        await asyncio.gather(*map(read_one, inboxes.values()))
         recorder.close()
 
     def close(self) -> None:
@@ -98,9 +104,8 @@ class RelayLoad:
         self._witness.cut_off()
 
     def _disconnect(self) -> None:
-        for pair in self._pairs:
-            for user in pair.users:
-                user.close()
+        for user in self._users:
+            user.close()
 
     def _fail(self, reason: str) -> None:
         """End the run; the first reason is the one that is told."""
@@ -108,51 +113,24 @@ class RelayLoad:
             self.failure.set_exception(LoadError(reason))
 
 
-class _Pair:
-    """Two users and the conversation between them."""
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        one_token: str,
-        other_token: str,
-        plan: Plan,
-        meter: Meter,
-        witness: Witness,
-        fail: Callable[[str], None],
-    ) -> None:
-        one, other = subject(one_token), subject(other_token)
-        if one == other:
-            raise LoadError("the two tokens of a pair are of the same user")
-        conversation_id = ConversationId(name)
-        self.users = tuple(
-            User(
-                user=user,
-                peer=peer,
-                token=token,
-                conversation_id=conversation_id,
-                plan=plan,
-                meter=meter,
-                witness=witness,
-                fail=fail,
-            )
-            for user, peer, token in ((one, other, one_token), (other, one, other_token))
-        )
-
-
 def _recorder(plan: Plan) -> Recorder:
-    return Recorder(Path(plan.history), relay=plan.relay, configuration=_settings(plan))
+    seed = plan.seed if plan.shape == "zipf" else None
+    return Recorder(Path(plan.history), relay=plan.relay, seed=seed, configuration=_settings(plan))
 
 
 def _settings(plan: Plan) -> dict[str, Setting]:
     """What was to be done, for the head of the history."""
-    return {
+    settings: dict[str, Setting] = {
         "connections": len(plan.credentials),
         "in_flight": plan.in_flight,
         "size": plan.size,
         "seconds": plan.seconds,
+        "shape": plan.shape,
+        "codec": plan.codec,
     }
+    if plan.shape == "zipf":
+        settings["conversations"] = plan.conversations
+    return settings
 
 
 if __name__ == "__main__":

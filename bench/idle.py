@@ -128,15 +128,17 @@ def _median(readings: list[int]) -> int:
     return round(statistics.median(readings))
 
 
-def resident_kib(pid: int) -> int:
+def resident_kib(pid: int, field: str = "VmRSS") -> int:
     """The memory of a process that is in use and not swapped out.
+
+    `RssAnon` leaves out the pages of files, such as those of a store.
 
     Raises:
         RunError: it has ended, or this system does not tell.
     """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+        (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
     except (OSError, ValueError):
         raise RunError(
             "the relay's memory cannot be read: it has ended, or this is no Linux"

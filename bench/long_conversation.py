@@ -69,7 +69,7 @@ def fill(
     head = ConversationHead(ServerSeq(0), chain_base(*key))
     while head.server_seq < records:
         amount = min(RECORDS_PER_COMMIT, records - head.server_seq)
-        append = _following(key, head, amount, text)
+        append = following(key, head, amount, text)
         (outcome,) = writer.transact([append])
         match outcome:
             case Appended():
@@ -80,7 +80,8 @@ def fill(
         progress(head.server_seq)
 
 
-def _following(key: ConversationKey, head: ConversationHead, amount: int, text: bytes) -> Append:
+def following(key: ConversationKey, head: ConversationHead, amount: int, text: bytes) -> Append:
+    """So many more records of the conversation, numbered and chained on from its head."""
     server_seq, chain = head
     records = []
     for _ in range(amount):

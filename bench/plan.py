@@ -7,19 +7,25 @@ a second, `Stopped` (measuring ends), then `Measured` or `Refused`, and the proc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from bench.latency import Percentiles
 
+ShapeName = Literal["pairs", "hot", "hub", "zipf"]
+"""Who talks to whom; `bench.cast` says what each means."""
+
+CodecName = Literal["msgpack", "json"]
+
 
 class Plan(Struct, frozen=True):
     """One closed loop: each connection keeps `in_flight` sends unacked, of `size` bytes each.
 
-    `credentials` are two tokens (or two user names) per pair, in pair order. They come here and
-    not on the command line, where everybody on the machine could read them.
+    `credentials` are two tokens (or two user names) per pair, in pair order; of a hub its own, then
+    its peers'. They come here and not on the command line, where everybody on the machine could
+    read them.
     """
 
     url: str
@@ -36,6 +42,12 @@ class Plan(Struct, frozen=True):
     """Where to write what the clients saw; empty: nothing is recorded, and nothing read back."""
     relay: str = ""
     """The relay's version, for the head of the history."""
+    shape: ShapeName = "pairs"
+    codec: CodecName = "msgpack"
+    conversations: int = 0
+    """Only in `zipf` and for growth: over how many the sends are spread."""
+    seed: int = 0
+    """Only in `zipf`: of the draws."""
 
 
 class Started(Struct, frozen=True, tag="started"):

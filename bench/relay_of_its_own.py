@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -70,13 +70,14 @@ def relay_of_its_own(
     log: Path | None = None,
     program: Sequence[str] = PROGRAM,
     stores: Path | None = None,
+    prepare: Callable[[Path], None] | None = None,
 ) -> Iterator[OwnRelay]:
     """A relay that runs until the block ends; then its store is removed.
 
     `settings` are environment variables, and win over what is `LIFTED`; `flags` are more words for
     `serve`, and `program` what is run, if not the relay as it is shipped. What it logs goes to the
     file `log`, as JSON lines, and is kept. Its own directory is made in `stores`, if not among
-    temporary files.
+    temporary files. `prepare` is given the data directory, still empty, before the relay starts.
 
     Raises:
         StartError: it does not start.
@@ -86,6 +87,9 @@ def relay_of_its_own(
     with unwound_when_told_to_end(), temporary as name:
         directory = Path(name)
         log = directory / "log" if log is None else log
+        if prepare is not None:
+            (directory / DATA).mkdir(mode=0o700)
+            prepare(directory / DATA)
         with _serving(directory, {**LIFTED, **(settings or {})}, program, flags, log) as process:
             ports = _await_ports(directory, process, log)
             data = directory / DATA

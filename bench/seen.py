@@ -40,7 +40,9 @@ def frame_of(recorder: Recorder, frame: InboxFrame, raw: bytes) -> Frame:
     )
 
 
-def note_connected(recorder: Recorder, event: Connected, opening_began_ns: int) -> int:
+def note_connected(
+    recorder: Recorder, event: Connected, opening_began_ns: int, subprotocol: str = SUBPROTOCOL
+) -> int:
     """A connection, and its user where this is the first; the connection's number.
 
     What the inbox of a user holds when they first connect is not part of the history.
@@ -48,7 +50,7 @@ def note_connected(recorder: Recorder, event: Connected, opening_began_ns: int) 
     return recorder.connected(
         recorder.user(event.user_id, event.head_global_inbox_seq),
         device=event.device_id,
-        subprotocol=SUBPROTOCOL,
+        subprotocol=subprotocol,
         epoch=event.epoch,
         head=event.head_global_inbox_seq,
         opening_began_ns=opening_began_ns,

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import msgspec
 from msgspec import Struct
 
+from bench.checker.check import Report
+from bench.checker.printing import excerpt_lines
 from bench.relay_of_its_own import StartError
 from bench.run import RunError
 from relay.exits import CommandError, ExitCode
@@ -32,3 +34,13 @@ def measuring() -> Iterator[None]:
 def print_json(result: Struct) -> None:
     """One line on standard output."""
     sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+
+
+def verdict_lines(checked: Report) -> Iterator[str]:
+    """Which promises were put to the test, and what contradicts them."""
+    kept = [one.invariant for one in checked.verdicts if one.verdict == "ok"]
+    rest = ", ".join(checked.not_exercised) or "none"
+    yield f"Promises kept: {', '.join(kept) or 'none'}. Not exercised: {rest}."
+    for verdict in checked.verdicts:
+        if verdict.excerpt:
+            yield from excerpt_lines(verdict)

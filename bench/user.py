@@ -1,4 +1,4 @@
-"""One user's connection in the load: a closed loop of sends, and a check of all that arrives.
+"""One user's connection in the load: it sends when it is told to, and takes all that arrives.
 
 Reading is done by picows (C, on uvloop), events by msgspec; writing joins all the frames that one
 read gave rise to into one system call. So the generator costs less than what it measures, and it
@@ -23,10 +23,9 @@ from websockets.utils import apply_mask as _apply_mask_in_python
 
 from bench.meter import Meter
 from bench.opening import HANDSHAKE_SECONDS, open_websocket
-from bench.plan import Plan
 from bench.process import LoadError
 from bench.witness import Witness
-from ksmp.codec import MSGPACK
+from ksmp.codec import Codec
 from ksmp.events import (
     Connected,
     Envelope,
@@ -55,47 +54,65 @@ except ImportError:  # a platform without the compiled extension
 
 _NO_STATUS: Final = 1005  # RFC 6455 section 7.4.1
 _BINARY: Final = 0x82  # a whole message (RFC 6455 section 5.2)
+_TEXT: Final = 0x81
 _MASKED: Final = 0x80
 _short_header = Struct("!BB").pack
 _medium_header = Struct("!BBH").pack
 _long_header = Struct("!BBQ").pack
 
 
-class User(WSListener):
-    """One user, one connection, one conversation with the peer.
+CARRYING: Final = frozenset((WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION))
+"""The kinds of frames that hold an event, or a part of one."""
 
-    Keeps `plan.in_flight` sends unacked while the meter says that we are sending.
+
+class Talk:
+    """One side of a conversation: whoever sends in it, to this recipient."""
+
+    __slots__ = ("conversation_id", "number", "recipient")
+
+    def __init__(self, conversation_id: ConversationId, recipient: UserId) -> None:
+        self.conversation_id = conversation_id
+        self.recipient = recipient
+        self.number = -1
+        """In the history, once something has been sent."""
+
+
+class User(WSListener):
+    """One connection of one user.
+
+    Whoever decides who sends next sets `next_turn`, which is called at each ack while the meter
+    says that we are sending. `name` begins the ids of its messages, and is no other connection's.
     """
 
     def __init__(
         self,
         *,
-        user: UserId,
-        peer: UserId,
         token: str,
-        conversation_id: ConversationId,
-        plan: Plan,
+        name: str,
+        size: int,
+        codec: Codec,
         meter: Meter,
         witness: Witness,
         fail: Callable[[str], None],
     ) -> None:
         self.base = GlobalInboxSeq(0)
         self.token = token
+        self.user = subject(token)
+        self.next_turn: Callable[[], None] = _nobody_next
         self._witness = witness
-        self._connection = self._conversation = self._content = -1
+        self._codec = codec
+        self._first_byte = _TEXT if codec.is_text else _BINARY
+        self._connection = self._content = -1
         self._opening_began_ns = 0
         self._attempts: dict[str, int] = {}
-        self._user = user
-        self._peer = peer
-        self._conversation_id = conversation_id
-        self._message_prefix = f"{conversation_id}.{'a' if user < peer else 'b'}"
-        self._in_flight = plan.in_flight
-        self._ciphertext = os.urandom(plan.size)
+        self._name = name
+        self._ciphertext = os.urandom(size)
         self._meter = meter
         self._fail = fail
         self._sent = 0
         self._unacked: dict[str, bytes] = {}
         self._outgoing: list[bytes] = []
+        self._will_flush = False
         self._fragments: list[bytes] = []
         self._resumed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: WSTransport | None = None
@@ -108,20 +125,55 @@ class User(WSListener):
             LoadError: the relay is not there, or refuses.
         """
         self._opening_began_ns = monotonic_ns()
-        self._transport = await open_websocket(self, url, self.token)
+        self._transport = await open_websocket(self, url, self.token, codec=self._codec)
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             await self._resumed
 
     def begin(self) -> None:
         """Everybody has connected: tell what is going to be sent."""
-        self._conversation = self._witness.talk(self._conversation_id, self._user, self._peer)
         self._content = self._witness.content(self._ciphertext)
 
-    def fill_window(self) -> None:
-        """Send until `in_flight` sends are unacked."""
-        while len(self._unacked) < self._in_flight:
-            self._send_next()
-        self._flush()
+    def say(self, talk: Talk) -> None:
+        """Send a new message there; it goes out with the next flush."""
+        self._sent += 1
+        message_id = MessageId(f"{self._name}.{self._sent}")
+        created_ms = time_ns() // 1_000_000
+        message = self._codec.encode(
+            Send(
+                Envelope(
+                    PROTOCOL,
+                    talk.conversation_id,
+                    message_id,
+                    self.user,
+                    talk.recipient,
+                    self._ciphertext,
+                    "text",
+                    TimeMs(created_ms),
+                    IdempotencyKey(message_id),
+                )
+            )
+        )
+        if talk.number < 0:
+            talk.number = self._witness.talk(talk.conversation_id, self.user, talk.recipient)
+        self._unacked[message_id] = message
+        self._attempts[message_id] = self._witness.sent(
+            self._connection, talk.number, self._content, created_ms, message_id
+        )
+        self._meter.note_sent(message_id)
+        self._write(message)
+
+    def flush(self) -> None:
+        """Everything that was said goes out, in one system call."""
+        self._will_flush = False
+        if self._outgoing and self._transport is not None:
+            self._transport.underlying_transport.write(b"".join(self._outgoing))
+            self._outgoing.clear()
+
+    def flush_soon(self) -> None:
+        """Flush once all that is being read now has been acted upon."""
+        if not self._will_flush:
+            self._will_flush = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def close(self) -> None:
         """Drop the connection, once."""
@@ -141,13 +193,13 @@ class User(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Act on one frame; what is to be written goes out after the last one of a read."""
         kind = frame.msg_type
-        if kind is WSMsgType.BINARY or kind is WSMsgType.CONTINUATION:
+        if kind in CARRYING:
             self._take(frame.get_payload_as_bytes(), frame.fin)
         elif kind is WSMsgType.CLOSE:
             self._take_close(close_code(frame))
         if frame.last_in_buffer:
             self._witness.read_is_over(self._connection)
-            self._flush()
+            self.flush()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Without a connection its window can never be filled again: the run has failed."""
@@ -163,7 +215,7 @@ class User(WSListener):
             payload = b"".join(self._fragments)
             self._fragments.clear()
         try:
-            event = MSGPACK.decode_server_event(payload)
+            event = self._codec.decode_server_event(payload)
         except UndecodableError:
             self._lose("the relay sent what is not an event")
             return
@@ -178,7 +230,7 @@ class User(WSListener):
                 self.base = event.head_global_inbox_seq
                 self._connection = self._witness.connected(event, self._opening_began_ns)
                 self._witness.resume(self._connection, None)
-                self._write(MSGPACK.encode(Resume(None)))
+                self._write(self._codec.encode(Resume(None)))
             case ResumeComplete():
                 self._witness.resumed(self._connection, event.global_inbox_seq)
                 if not self._resumed.done():
@@ -188,12 +240,8 @@ class User(WSListener):
 
     def _take_frame(self, frame: InboxFrame, raw: bytes) -> None:
         self._witness.frame(self._connection, frame, raw)
-        envelope = frame.envelope
-        if (
-            envelope.sender_user_id == self._peer
-            and envelope.conversation_id == self._conversation_id
-        ):
-            self._meter.note_delivered(envelope.message_id)
+        if frame.envelope.sender_user_id != self.user:
+            self._meter.note_delivered(frame.envelope.message_id)
 
     def _take_ack(self, ack: SendAck, raw: bytes) -> None:
         attempt = self._attempts.pop(ack.idempotency_key, None)
@@ -203,7 +251,7 @@ class User(WSListener):
             return
         self._meter.note_acked(ack.message_id)
         if self._meter.is_sending:
-            self._send_next()
+            self.next_turn()
 
     def _take_error(self, error: Error) -> None:
         key = UNSET if error.about is UNSET else error.about.idempotency_key
@@ -230,65 +278,38 @@ class User(WSListener):
 
     # ── what is sent ─────────────────────────────────────────────────────────────────────────
 
-    def _send_next(self) -> None:
-        self._sent += 1
-        message_id = MessageId(f"{self._message_prefix}.{self._sent}")
-        created_ms = time_ns() // 1_000_000
-        message = MSGPACK.encode(
-            Send(
-                Envelope(
-                    PROTOCOL,
-                    self._conversation_id,
-                    message_id,
-                    self._user,
-                    self._peer,
-                    self._ciphertext,
-                    "text",
-                    TimeMs(created_ms),
-                    IdempotencyKey(message_id),
-                )
-            )
-        )
-        self._unacked[message_id] = message
-        self._attempts[message_id] = self._witness.sent(
-            self._connection, self._conversation, self._content, created_ms, message_id
-        )
-        self._meter.note_sent(message_id)
-        self._write(message)
-
     def _send_again(self, key: str) -> None:
         """Repeat a refused send as it was; its latency counts from the first time."""
         message = self._unacked.get(key)
         if message is not None and not self._is_closing:
             self._attempts[key] = self._witness.sent_again(self._connection, self._attempts[key])
             self._write(message)
-            self._flush()
+            self.flush()
 
     def _write(self, message: bytes) -> None:
         """Frame a message and keep it until the flush."""
-        self._outgoing += _framed(message)
-
-    def _flush(self) -> None:
-        if self._outgoing and self._transport is not None:
-            self._transport.underlying_transport.write(b"".join(self._outgoing))
-            self._outgoing.clear()
+        self._outgoing += _framed(message, self._first_byte)
 
 
-def client_message(message: bytes) -> bytes:
+def _nobody_next() -> None:
+    """Before anybody has decided who sends."""
+
+
+def client_message(message: bytes, *, is_text: bool = False) -> bytes:
     """A whole WebSocket message as a client sends it."""
-    return b"".join(_framed(message))
+    return b"".join(_framed(message, _TEXT if is_text else _BINARY))
 
 
-def _framed(message: bytes) -> tuple[bytes, bytes, bytes]:
+def _framed(message: bytes, first_byte: int) -> tuple[bytes, bytes, bytes]:
     """The header, the mask and the masked payload of a message."""
     mask = random.getrandbits(32).to_bytes(4, "big")
     length = len(message)
     if length < 126:
-        header = _short_header(_BINARY, _MASKED | length)
+        header = _short_header(first_byte, _MASKED | length)
     elif length < 65_536:
-        header = _medium_header(_BINARY, _MASKED | 126, length)
+        header = _medium_header(first_byte, _MASKED | 126, length)
     else:
-        header = _long_header(_BINARY, _MASKED | 127, length)
+        header = _long_header(first_byte, _MASKED | 127, length)
     return header, mask, apply_mask(message, mask)
 
 

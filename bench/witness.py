@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bench.checker.records import Frame
 from bench.history import Recorder
-from bench.seen import frame_of, note_ack, note_connected, note_refusal
+from bench.seen import SUBPROTOCOL, frame_of, note_ack, note_connected, note_refusal
 from ksmp.events import Connected, Error, InboxFrame, SendAck
 from ksmp.types import ConversationId, GlobalInboxSeq, MessageId, UserId
 
@@ -72,7 +72,7 @@ class Witness(Protocol):
 class RecordingWitness:
     """Writes a history, through a recorder that others may write with too."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, subprotocol: str = SUBPROTOCOL) -> None:
         self.resume = recorder.resume
         self.resumed = recorder.resumed
         self.closed = recorder.closed
@@ -82,11 +82,12 @@ class RecordingWitness:
         self.close = recorder.close
         self.cut_off = recorder.cut_off
         self._recorder = recorder
+        self._subprotocol = subprotocol
         self._seen: defaultdict[int, list[Frame]] = defaultdict(list)
 
     def connected(self, event: Connected, opening_began_ns: int) -> int:
         """See `Witness`."""
-        return note_connected(self._recorder, event, opening_began_ns)
+        return note_connected(self._recorder, event, opening_began_ns, self._subprotocol)
 
     def frame(self, connection: int, frame: InboxFrame, raw: bytes) -> None:
         """See `Witness`. Kept until the read is over: one read is one record."""

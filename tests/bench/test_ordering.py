@@ -8,7 +8,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -16,13 +16,16 @@ import pytest
 import bench.cli
 from bench import beside_nats
 from bench.beside_nats import Side, comparison
-from bench.checker.check import Report
+from bench.checker.loading import load
 from bench.checker.order import Order
 from bench.latency import Latencies, Percentiles
-from bench.ordering import OrderingReport, Shape, load_own_relay
+from bench.ordering import load_own_relay
 from bench.plan import Measured
 from bench.run import Run
+from bench.runs import Spread, together
+from bench.shape import Shape
 from tests.bench.checker.tale import Tale
+from tests.bench.made_up import CHECKED, ordering_report
 from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
 
 SHORT = ("--seconds", "0.5", "--warm-up", "0.1", "--size", "64", "--json")
@@ -86,6 +89,65 @@ def test_its_history_is_kept_and_judged_again_by_hand(tmp_path: Path) -> None:
 
     assert judged.returncode == 0
     assert json.loads(judged.stdout) == report["checker"]
+
+
+class Expected(NamedTuple):
+    """What a history of a shape shows: how many there are of each."""
+
+    users: int
+    conversations: range
+    connections: int
+    """Of the load; each user's inbox is read once more on another."""
+    subprotocol: str = "ksmpv3.msgpack"
+
+
+SHAPES = {
+    "--shape hot --pairs 2": Expected(2, range(1, 2), 4),
+    "--shape hub --pairs 6": Expected(7, range(6, 7), 7),
+    "--shape zipf --pairs 3 --conversations 1000": Expected(6, range(10, 1_001), 6),
+    "--pairs 2 --codec json": Expected(4, range(2, 3), 4, "ksmpv3.json"),
+    "--pairs 2 --sync-delay-ms 30": Expected(4, range(2, 3), 4),
+}
+
+
+@pytest.mark.parametrize("words", SHAPES)
+def test_every_shape_is_loaded_and_judged(words: str, tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    expected = SHAPES[words]
+    report = report_of(
+        ordering("--in-flight", "3", *SHORT, *words.split(), "--history", str(history))
+    )
+    story = load(history)
+
+    assert report["acked_per_s"] > 0
+    assert report["messages_per_commit"] >= 1
+    assert (report["unanswered"], report["undelivered"], report["retried"]) == (0, 0, 0)
+    assert kept(report) >= {"I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10", "I12", "I14"}
+    assert len(story.users) == expected.users
+    assert len(story.conversations) in expected.conversations
+    assert len(story.connections) == expected.connections + expected.users
+    assert {one.subprotocol for one in story.connections} == {expected.subprotocol}
+    assert all(one.rows for one in story.connections)
+    assert len(set(story.offers.sender)) == expected.users
+    if report["sync_delay_ms"]:
+        # No ack is there before its commit has been held up.
+        assert report["ack_ms"]["p50"] >= report["sync_delay_ms"]
+
+
+def test_of_several_runs_the_medians_are_told_and_every_run() -> None:
+    report = report_of(ordering("--pairs", "2", "--in-flight", "2", "--runs", "2", *SHORT))
+
+    rates = [one["acked_per_s"] for one in report["runs"]]
+    assert len(rates) == 2
+    assert report["acked_per_s"] == min(rates)
+    assert report["medians"]["acked_per_s"] == {
+        "median": pytest.approx(sum(rates) / 2, abs=0.002),
+        "lowest": min(rates),
+        "highest": max(rates),
+    }
+    for one in report["runs"]:
+        kept(one)
+        assert set(report) - set(one) == {"runs", "medians"}
 
 
 def test_a_person_who_waits_for_a_verdict_sees_a_bar(tmp_path: Path) -> None:
@@ -155,6 +217,16 @@ def test_a_relay_that_runs_already_is_measured_within_its_limits(tmp_path: Path)
         (("--url", "ws://127.0.0.1:1", "--tokens", "{tokens}", "--pairs", "2"), 1, "4 tokens"),
         (("--url", "ws://127.0.0.1:1", "--tokens", "{tokens}", "--pairs", "1"), 1, "not a token"),
         (("--pairs", "0"), 2, "--pairs"),
+        (
+            ("--shape", "hub", "--url", "ws://x", "--tokens", "{tokens}", "--pairs", "2"),
+            1,
+            "3 tokens",
+        ),
+        (("--url", "ws://x", "--tokens", "{tokens}", "--runs", "2"), 2, "--runs"),
+        (("--url", "ws://x", "--tokens", "{tokens}", "--sync-delay-ms", "5"), 2, "--sync-delay-ms"),
+        (("--runs", "2", "--history", "kept"), 2, "--history"),
+        (("--size", "300000"), 1, "262,144 bytes"),
+        (("--shape", "hot", "--pairs", "8", "--size", "65536"), 1, "mailbox has room"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_words(
@@ -189,27 +261,12 @@ def test_the_exit_code_is_the_verdict_on_order(
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    report = OrderingReport(
-        pairs=1,
-        in_flight=1,
-        size=1,
-        seconds=1.0,
-        acked_per_s=9.0,
-        delivered_per_s=9.0,
-        ack_ms=Percentiles(1.0, 2.0, 3.0),
-        delivery_ms=Percentiles(1.0, 2.0, 3.0),
+    made = msgspec.structs.replace(
+        ordering_report(9.0, generator_bound=True),
         order=order,
         checker=CHECKED if order.violations == 0 else msgspec.structs.replace(CHECKED, ok=False),
-        unanswered=0,
-        undelivered=0,
-        rate_limited=0,
-        retried=0,
-        generator_cpu=0.9,
-        generator_bound=True,
-        relay_cpu=None,
-        limits_lifted=(),
     )
-    monkeypatch.setattr(bench.cli, "measure_own_relay", lambda shape, history: report)
+    monkeypatch.setattr(bench.cli, "measure_own_relay", lambda shape, history: made)
 
     assert bench.cli.ordering(json=as_json) == code
 
@@ -218,6 +275,18 @@ def test_the_exit_code_is_the_verdict_on_order(
         assert json.loads(printed)["order"]["gaps"] == order.gaps
     else:
         assert b"80%" in printed
+
+
+def test_the_runs_are_good_only_if_each_is_and_the_middle_one_speaks_for_them() -> None:
+    runs = [ordering_report(300.0), ordering_report(100.0, is_good=False), ordering_report(200.0)]
+
+    told = together(runs)
+
+    assert not told.is_good
+    assert told.acked_per_s == 200.0
+    assert told.medians.acked_per_s == Spread(200.0, 100.0, 300.0)
+    assert told.medians.relay_cpu is None
+    assert together(runs[::2]).is_good
 
 
 def test_percentiles_are_those_of_what_was_recorded() -> None:
@@ -230,9 +299,6 @@ def test_percentiles_are_those_of_what_was_recorded() -> None:
     assert measured.p50 == pytest.approx(500, rel=0.002)
     assert measured.p99 == pytest.approx(990, rel=0.002)
     assert measured.p999 == pytest.approx(999, rel=0.002)
-
-
-CHECKED = Report("0", None, 1.0, 9, 9, 9, 0, True, True, Order(checked=9), ())
 
 
 def side(acked_per_s: float, generator_cpu: float = 0.4) -> Side:

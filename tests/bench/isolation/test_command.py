@@ -162,8 +162,8 @@ def under_way(out: Path, *options: str, seconds: int = 60) -> subprocess.Popen[s
     return process
 
 
-def eventually(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+def eventually(is_so: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -290,7 +290,7 @@ def last_words_of(ending: subprocess.Popen[str]) -> str:
 
 
 def assert_no_process_of(ended: subprocess.Popen[str]) -> None:
-    eventually(lambda: not _alive_in_session(ended.pid))
+    eventually(lambda: not _alive_in_session(ended.pid), seconds=30.0)
 
 
 def _alive_in_session(session: int) -> list[tuple[int, list[str]]]:

@@ -1,0 +1,123 @@
+"""What several rounds over many cells have shown: each cell's figures, and beside the plain load.
+
+A ratio is a cell's acks per second over those of the plain cell in the same round. Where a
+generator was the limit in any of the rounds, of the cell or of the plain one, there is none: it
+would compare generators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from bench.isolation.surroundings import Machine, Versions
+from bench.lmdb_alone import LmdbReport
+from bench.ordering import OrderingReport
+from bench.runs import Spread, spread
+
+Reason = Literal["GENERATOR_BOUND", "NOTHING_ACKED"]
+
+
+class Cell(Struct, frozen=True):
+    """One cell in all rounds. `runs` are in the order of the rounds."""
+
+    name: str
+    load: str
+    acked_per_s: Spread
+    ack_p50_ms: Spread
+    ack_p99_ms: Spread
+    ratio: Spread | None
+    no_ratio: Reason | None
+    """Why there is none; null where there is one, and of the plain cell."""
+    runs: tuple[OrderingReport, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every run was judged, and kept its promises."""
+        return all(run.is_good for run in self.runs)
+
+
+class LmdbBeside(Struct, frozen=True):
+    """LMDB alone after each run of the plain cell, with as many messages in a transaction.
+
+    The ratio is the plain cell's acks per second over the messages that LMDB alone commits in one.
+    """
+
+    messages_per_s: Spread
+    ratio: Spread | None
+    no_ratio: Reason | None
+    runs: tuple[LmdbReport, ...]
+
+
+class CellsResult(Struct, frozen=True):
+    """Everything; `result.json` holds this."""
+
+    written_at: str
+    """In UTC, as ISO 8601 has it."""
+    versions: Versions
+    machine: Machine
+    rounds: int
+    plain: str
+    """The cell that ratios are to."""
+    cells: tuple[Cell, ...]
+    lmdb_alone: LmdbBeside
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every run of every cell is."""
+        return all(cell.is_good for cell in self.cells)
+
+
+def cell_of(
+    name: str, runs: Sequence[OrderingReport], plain: Sequence[OrderingReport] | None
+) -> Cell:
+    """One cell; `plain` are the runs of the same rounds that it is compared with, if with any."""
+    reason = None if plain is None else _why_no_ratio(runs, plain)
+    ratio = None
+    if plain is not None and reason is None:
+        rounds = zip(runs, plain, strict=True)
+        ratio = spread([ours.acked_per_s / theirs.acked_per_s for ours, theirs in rounds])
+    return Cell(
+        name=name,
+        load=load_of(runs[0]),
+        acked_per_s=spread([run.acked_per_s for run in runs]),
+        ack_p50_ms=spread([run.ack_ms.p50 for run in runs]),
+        ack_p99_ms=spread([run.ack_ms.p99 for run in runs]),
+        ratio=ratio,
+        no_ratio=reason,
+        runs=tuple(runs),
+    )
+
+
+def lmdb_beside(runs: Sequence[LmdbReport], plain: Sequence[OrderingReport]) -> LmdbBeside:
+    """LMDB alone in all rounds, and the plain cell beside it."""
+    is_bound = any(run.generator_bound for run in plain)
+    rounds = zip(plain, runs, strict=True)
+    ratios = [ours.acked_per_s / alone.messages_per_s for ours, alone in rounds]
+    return LmdbBeside(
+        messages_per_s=spread([run.messages_per_s for run in runs]),
+        ratio=None if is_bound else spread(ratios),
+        no_ratio="GENERATOR_BOUND" if is_bound else None,
+        runs=tuple(runs),
+    )
+
+
+def load_of(run: OrderingReport) -> str:
+    """A load in words."""
+    what = {
+        "pairs": f"{run.pairs:,} pairs × {run.in_flight}",
+        "hot": f"one conversation, 2 × {run.pairs} devices × {run.in_flight}",
+        "hub": f"one user in {run.pairs:,} conversations × {run.in_flight}",
+        "zipf": f"Zipf over {run.conversations or 0:,} conversations, {2 * run.pairs:,} users",
+    }[run.shape]
+    codec = ", JSON" if run.codec == "json" else ""
+    late = f", syncs {run.sync_delay_ms:g} ms late" if run.sync_delay_ms else ""
+    return f"{what}, {run.size:,} B{codec}{late}"
+
+
+def _why_no_ratio(runs: Sequence[OrderingReport], plain: Sequence[OrderingReport]) -> Reason | None:
+    if any(run.generator_bound for run in (*runs, *plain)):
+        return "GENERATOR_BOUND"
+    return None if all(run.acked_per_s for run in plain) else "NOTHING_ACKED"

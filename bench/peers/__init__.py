@@ -1,0 +1,1 @@
+"""This relay beside what people would pick instead, each driven in the same shapes, in turns."""

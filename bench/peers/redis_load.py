@@ -1,0 +1,210 @@
+"""The load on a Redis server, in the shape of `bench.generator`, run as a process of its own.
+
+Each pair is one stream. A send is an XADD, its ack is the reply. Each user reads the stream with
+XREAD BLOCK on a second connection, since a connection that waits can send nothing meanwhile; what
+it gets is what is in the stream, its own entries too, as a stream has no readers' names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from bench.meter import Meter
+from bench.peers.resp import NotRespError, Replies, Reply, ReplyError, command
+from bench.plan import Plan
+from bench.process import LoadError, run_process
+
+CONNECTING_AT_ONCE: Final = 64
+
+
+def main() -> None:
+    """Run the plan on standard input."""
+    run_process(RedisLoad)
+
+
+class RedisLoad:
+    """Pairs of users, each pair with a stream of its own."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.meter = Meter()
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._url = plan.url
+        self._users = [
+            _User(number // 2, number % 2, plan, self.meter, self._fail)
+            for number in range(len(plan.credentials))
+        ]
+
+    async def connect(self, connected: Callable[[int], None]) -> None:
+        """See `bench.process.Load`."""
+        where = urlsplit(self._url)
+        if where.hostname is None or where.port is None:
+            raise LoadError("the server's URL names no host and port")
+        address = where.hostname, where.port
+        count = itertools.count(1)
+        slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
+
+        async def connect_one(user: _User) -> None:
+            async with slots:
+                await user.connect(*address)
+            connected(next(count))
+
+        await asyncio.gather(*(connect_one(user) for user in self._users))
+
+    def start(self) -> None:
+        """See `bench.process.Load`."""
+        for user in self._users:
+            user.fill_window()
+
+    async def read_back(self) -> None:
+        """Nothing is recorded here; the comparison is of speed alone."""
+
+    def close(self) -> None:
+        """See `bench.process.Load`."""
+        for user in self._users:
+            user.close()
+
+    def _fail(self, reason: str) -> None:
+        if not self.failure.done():
+            self.failure.set_exception(LoadError(reason))
+
+
+class _User:
+    """One user: a connection that adds in a closed loop, and one that reads the stream."""
+
+    def __init__(
+        self, pair: int, side: int, plan: Plan, meter: Meter, fail: Callable[[str], None]
+    ) -> None:
+        self._stream = b"dm:%d" % pair
+        self._message_prefix = f"{pair}.{side}."
+        self._peer_prefix = f"{pair}.{1 - side}."
+        self._in_flight = plan.in_flight
+        self._ciphertext = os.urandom(plan.size)
+        self._meter = meter
+        self._fail = fail
+        self._sent = itertools.count(1)
+        self._unacked: deque[str] = deque()
+        self._adding = _Connection(self._take_ack, fail)
+        self._reading = _Connection(self._take_entries, fail)
+
+    async def connect(self, host: str, port: int) -> None:
+        """Both connections; the stream is read from its very beginning, so nothing is missed."""
+        await self._adding.connect(host, port)
+        await self._reading.connect(host, port)
+        self._read_after(b"0-0")
+        self._reading.flush()
+
+    def fill_window(self) -> None:
+        """Add until `in_flight` are unacked."""
+        for _ in range(self._in_flight):
+            self._add_next()
+        self._adding.flush()
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._adding.close()
+        self._reading.close()
+
+    def _add_next(self) -> None:
+        message_id = f"{self._message_prefix}{next(self._sent)}"
+        self._meter.note_sent(message_id)
+        self._unacked.append(message_id)
+        self._adding.queue(
+            command(b"XADD", self._stream, b"*", b"id", message_id.encode(), b"c", self._ciphertext)
+        )
+
+    def _take_ack(self, reply: Reply) -> None:
+        """Replies come in the order of the commands."""
+        if not isinstance(reply, bytes):
+            self._fail("the Redis server refused an XADD")
+            return
+        self._meter.note_acked(self._unacked.popleft())
+        if self._meter.is_sending:
+            self._add_next()
+
+    def _take_entries(self, reply: Reply) -> None:
+        try:
+            # One stream was asked for: [[its key, [[entry, [name, value, ...]], ...]]].
+            ((_key, entries),) = cast("list[tuple[bytes, list[tuple[bytes, list[bytes]]]]]", reply)
+            for _entry, fields in entries:
+                message_id = fields[1].decode()
+                if message_id.startswith(self._peer_prefix):
+                    self._meter.note_delivered(message_id)
+            self._read_after(entries[-1][0])
+        except (TypeError, ValueError, IndexError):
+            self._fail("the Redis server refused an XREAD")
+
+    def _read_after(self, entry: bytes) -> None:
+        self._reading.queue(command(b"XREAD", b"BLOCK", b"0", b"STREAMS", self._stream, entry))
+
+
+class _Connection(asyncio.Protocol):
+    """All that one read gives rise to is written with one call, as in the other generators."""
+
+    def __init__(self, take: Callable[[Reply], None], fail: Callable[[str], None]) -> None:
+        self._take = take
+        self._fail = fail
+        self._replies = Replies()
+        self._outgoing: list[bytes] = []
+        self._transport: asyncio.WriteTransport | None = None
+        self._is_closing = False
+
+    async def connect(self, host: str, port: int) -> None:
+        """Connect.
+
+        Raises:
+            LoadError: the server is not there.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: self, host, port)
+        except OSError as error:
+            raise LoadError(f"cannot connect: {type(error).__name__}") from None
+
+    def queue(self, request: bytes) -> None:
+        """It goes out with the next flush."""
+        self._outgoing.append(request)
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        if self._outgoing and self._transport is not None:
+            self._transport.write(b"".join(self._outgoing))
+            self._outgoing.clear()
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._is_closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        # uvloop's are not subclasses of asyncio's, whatever their methods.
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The run cannot go on."""
+        if not self._is_closing:
+            self._fail("a connection was lost")
+
+    def data_received(self, chunk: bytes) -> None:
+        """Take every whole reply; what that gives rise to is written at the end."""
+        try:
+            for reply in self._replies.feed(chunk):
+                if isinstance(reply, ReplyError):
+                    self._fail(f"the Redis server answered {reply}")
+                    return
+                self._take(reply)
+        except NotRespError:
+            self._fail("the Redis server does not speak RESP2")
+            return
+        self.flush()
+
+
+if __name__ == "__main__":
+    main()
