@@ -29,12 +29,19 @@ def leaving(
             from bench.pages.report import leave as leave_in
             from bench.sections import shown  # imports matplotlib
 
-            leave_in(out, shown(result_of(kind, report, command, store)))
+            with _can_be_written():
+                leave_in(out, shown(result_of(kind, report, command, store)))
 
-    try:
-        if out is not None:
+    if out is not None:
+        with _can_be_written():
             out.mkdir(parents=True, exist_ok=True)
-        yield leave
+    yield leave
+
+
+@contextmanager
+def _can_be_written() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise CommandError(
             ExitCode.FAILED,

@@ -12,10 +12,11 @@ from rich.table import Table
 
 from bench.checker.printing import excerpt_lines
 from bench.leaving import leaving
-from bench.offered.sweep import LatencyReport, Spread, Wish, measure_latency
+from bench.offered.sweep import LatencyReport, Wish, measure_latency
 from bench.pages.result import command_line
 from bench.places import stores_of
 from bench.run import GENERATOR_BOUND
+from bench.runs import Spread
 from bench.telling import measuring, print_json
 from relay.exits import CommandError, ExitCode
 

@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from bench.latency import sum_of
-from bench.offered.sweep import LatencyReport, Load, LoadRun, Spread
+from bench.offered.sweep import LatencyReport, Load, LoadRun
 from bench.pages import canvas as c
 from bench.pages.canvas import Numbers
 from bench.pages.tail import RANKS_AT_MOST, numbers, tail
 from bench.pages.wording import latency
 from bench.run import GENERATOR_BOUND
+from bench.runs import Spread
 
 STYLES: Final = (c.SOLID, c.DASHED, c.DOTTED, c.DASH_DOTTED)
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from bench.offered.plots import draw
-from bench.offered.sweep import LatencyReport, Load, Spread
+from bench.offered.sweep import LatencyReport, Load
 from bench.pages import wording as words
 from bench.pages.markup import Markup, table
 from bench.pages.section import Section, note, paragraph, verdict
 from bench.run import GENERATOR_BOUND
+from bench.runs import Spread
 
 TITLE: Final = "Latency over offered load"
 NOTE: Final = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -21,6 +20,7 @@ from bench.places import aside, stores_of
 from bench.plan import Progress, Refused, Started, Stopped
 from bench.relay_of_its_own import relay_of_its_own
 from bench.run import ENDED_EARLY, GENERATOR_BOUND, RunError, ServerCpu, generator, progress_bar
+from bench.runs import Spread, spread
 from bench.saturation import saturation_of
 
 LOAD: Final = "bench.offered.load"
@@ -57,14 +57,6 @@ class LoadRun(Struct, frozen=True):
         """Whether frames were examined, all was acked and came, and no promise was broken."""
         lost = self.unread + self.figures.unacked + self.figures.undelivered
         return self.checker.ok and self.checker.order.checked > 0 and not lost
-
-
-class Spread(Struct, frozen=True):
-    """A figure of several runs."""
-
-    median: float
-    lowest: float
-    highest: float
 
 
 class Load(Struct, frozen=True):
@@ -130,24 +122,19 @@ def load_of(rate_per_s: float, runs: Sequence[LoadRun]) -> Load:
     figures = [run.figures for run in runs]
     return Load(
         rate_per_s,
-        _spread(one.acked_per_s for one in figures),
-        _spread(one.delivered_per_s for one in figures),
-        _spread(one.ack_ms.p50 for one in figures),
-        _spread(one.ack_ms.p99 for one in figures),
-        _spread(one.ack_ms.p999 for one in figures),
-        _spread(one.worst_ack_ms for one in figures),
-        _spread(one.delivery_ms.p50 for one in figures),
-        _spread(one.delivery_ms.p99 for one in figures),
-        _spread(one.delivery_ms.p999 for one in figures),
-        _spread(one.worst_delivery_ms for one in figures),
+        spread([one.acked_per_s for one in figures]),
+        spread([one.delivered_per_s for one in figures]),
+        spread([one.ack_ms.p50 for one in figures]),
+        spread([one.ack_ms.p99 for one in figures]),
+        spread([one.ack_ms.p999 for one in figures]),
+        spread([one.worst_ack_ms for one in figures]),
+        spread([one.delivery_ms.p50 for one in figures]),
+        spread([one.delivery_ms.p99 for one in figures]),
+        spread([one.delivery_ms.p999 for one in figures]),
+        spread([one.worst_delivery_ms for one in figures]),
         any(run.generator_cpu > GENERATOR_BOUND for run in runs),
         tuple(runs),
     )
-
-
-def _spread(values: Iterator[float]) -> Spread:
-    known = list(values)
-    return Spread(median(known), min(known), max(known))
 
 
 def _load(wish: Wish, rate_per_s: float) -> Load:
