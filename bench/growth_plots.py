@@ -71,7 +71,8 @@ def _draw(
         _draw_lines(left, report.cells, row.of, _conversations, _records, "records")
         _draw_lines(right, report.cells, row.of, _records, _conversations, "conversations")
         left.set_ylabel(row.label)
-        left.set_ylim(0, None)
+        highest = max((y for cell in report.cells if (y := row.of(cell)) is not None), default=0.0)
+        left.set_ylim(0, 1.12 * highest or 1.0)
     for axes, label in zip(grid[-1], ("conversations (log)", "records (log)"), strict=True):
         axes.set_xlabel(label)
         axes.set_xscale("log")

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from bench.checker.check import Report
-from bench.checker.order import Order
 from bench.checker.verdict import Verdict
-from bench.latency import Histogram
-from bench.offered.measuring import Figures
-from bench.offered.sweep import LatencyReport, LoadRun, load_of
+from bench.offered.sweep import LatencyReport
 from bench.pages.report import report_html
-from bench.pages.result import Result, ResultError, read_result, result_of, write_result
+from bench.pages.result import KINDS, Result, ResultError, read_result, result_of, write_result
 from bench.report import app
 from bench.sections import shown
 from tests.bench.isolation_report.test_report import Page
+from tests.bench.made_up import CHECKED
+from tests.bench.pages.made_up import made_up_reports, run, sweep
 
 EVIL = "<script>alert('1')</script>\"'&-->"
-CHECKED = Report("0", None, 1.0, 9, 11, 9, 0, True, True, Order(checked=9), ())
-
-
-def run(rate: float, slower: int = 1, unacked: int = 0) -> LoadRun:
-    histogram = Histogram({slower * microseconds: 50 for microseconds in range(900, 5_000, 100)})
-    some = histogram.percentiles
-    figures = Figures(
-        rate, rate, rate, some, some, 5.0, 5.0, unacked, 0, histogram.encoded, histogram.encoded
-    )
-    return LoadRun(figures, CHECKED, 0, 0.4, 0.5)
-
-
-def sweep(*runs: LoadRun) -> LatencyReport:
-    made = runs or (run(100.0), run(110.0))
-    loads = (load_of(100.0, made), load_of(200.0, [run(200.0, slower=3)]))
-    return LatencyReport(1_000.0, 2, 64, 1.0, 7, loads)
 
 
 def result(report: LatencyReport | None = None, command: str = "a command") -> Result:
@@ -44,6 +27,38 @@ def result(report: LatencyReport | None = None, command: str = "a command") -> R
 
 def page(*results: Result) -> Page:
     return Page(report_html([shown(one) for one in results]))
+
+
+def test_every_kind_is_shown_in_the_order_of_the_kinds_whatever_order_they_come_in() -> None:
+    reports = made_up_reports()
+    assert set(reports) == set(KINDS)
+
+    made = page(*(result_of(kind, reports[kind], f"do {kind}", Path()) for kind in reversed(KINDS)))
+
+    places = [made.text.index(f"do {kind}") for kind in KINDS]
+    assert places == sorted(places)
+    for told in (
+        "1.50 × · 1.25 … 2.00",  # beside nats, of the rounds
+        "NOT synced: it is written",
+        "20 conversations, 400 records",
+        "1.07 ×",
+        "990 of 1,000",
+        "4.50 s",
+        "19 after 60 s",
+        "2 clients",
+    ):
+        assert told in made.text, told
+    assert len(made.tags("svg")) == 3 + 2 + 1
+
+
+def test_a_kind_that_was_not_good_is_named_in_the_contents() -> None:
+    reports = made_up_reports()
+    results = [result_of(kind, reports[kind], kind, Path()) for kind in ("storm", "idle")]
+
+    assert shown(results[0]).section.is_good
+    assert not shown(results[1]).section.is_good  # one connection is gone
+    (listed,) = re.findall(r"<ul>(.*?)</ul>", report_html([shown(one) for one in results]))
+    assert listed.count("not every run was good") == 1
 
 
 def test_a_page_of_two_results_holds_both_and_nothing_is_named_twice() -> None:
