@@ -40,15 +40,16 @@ START: Final = (
 def draw(report: GrowthReport) -> tuple[c.Picture, ...]:
     """All pictures, the most telling first."""
     remark = (
-        "A line joins the stores that differ in what is below only. Hollow: the load generator"
+        "A line joins stores that differ only in what the axis counts. Hollow: the load generator"
         f" took more than {GENERATOR_BOUND:.0%} of a core, so the figures may be its own."
     )
     with c.look():
         return (
-            _draw(report, "growth-cost", _costs(report), remark, COST),
+            _draw(report, "growth-cost", "Cost of a message", _costs(report), remark, COST),
             _draw(
                 report,
                 "growth-start",
+                "Start and memory",
                 "A start, and what the relay holds in memory, on stores of every size",
                 f"{remark} Memory of its own is without pages of files, which the system may take.",
                 START,
@@ -63,7 +64,7 @@ def _costs(report: GrowthReport) -> str:
 
 
 def _draw(
-    report: GrowthReport, name: str, title: str, remark: str, rows: Sequence[Row]
+    report: GrowthReport, name: str, caption: str, title: str, remark: str, rows: Sequence[Row]
 ) -> c.Picture:
     made = c.figure(0.9 + 2.3 * len(rows), title, remark)
     grid = made.subplots(len(rows), 2, sharex="col", sharey="row", squeeze=False)
@@ -80,9 +81,9 @@ def _draw(
         axes.xaxis.set_minor_formatter(NullFormatter())
     for axes in grid[0]:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
-    what = ", ".join(row.label.replace("\n", " ") for row in rows)
+    what = "; ".join(row.label.replace("\n", " ") for row in rows)
     alt = f"{title}. On the left against conversations, on the right against records: {what}."
-    return c.rendered(made, name, title.partition(":")[0], alt)
+    return c.rendered(made, name, caption, alt)
 
 
 def _conversations(cell: Cell) -> int:

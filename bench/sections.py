@@ -37,6 +37,8 @@ def shown(result: Result) -> Shown:
     except (msgspec.MsgspecError, ValueError) as error:
         # A message of a decoder names the field and the type, and none of the values.
         raise ResultError(f"its report cannot be understood: {error}") from None
+    except LookupError:
+        raise ResultError("its report is empty where something was measured") from None
 
 
 def _of(kind: type[R], section: Callable[[R], Section]) -> Callable[[bytes], Section]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Final, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.colors import to_hex
+from matplotlib.ticker import FuncFormatter
 
 from bench.latency import sum_of
 from bench.offered.sweep import LatencyReport, Load, LoadRun
 from bench.pages import canvas as c
 from bench.pages.canvas import Numbers
-from bench.pages.tail import RANKS_AT_MOST, numbers, tail
+from bench.pages.distribution import What, draw_curve, label_panels, panels
+from bench.pages.tail import RANKS_AT_MOST, numbers
 from bench.pages.wording import latency
 from bench.run import GENERATOR_BOUND
 from bench.runs import Spread
@@ -131,7 +134,7 @@ def _draw_lines(axes: Axes, loads: Sequence[Load], lines: Sequence[Line]) -> Non
 
 
 def _draw_distribution(
-    report: LatencyReport, what: str, histogram: Callable[[LoadRun], str]
+    report: LatencyReport, what: What, histogram: Callable[[LoadRun], str]
 ) -> c.Picture:
     """The share of sends by each time, and below, of those that took at least as long."""
     samples = [_samples(load, what, histogram) for load in report.loads]
@@ -146,20 +149,14 @@ def _draw_distribution(
         f" its points, the latest among them, and ends in a dot there. Without {what}: never."
     )
     made = c.figure(7.6, title, remark)
-    above, below = made.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 3]})
-    scale = c.scale(*samples)
+    on = panels(made, c.scale(*samples))
     colors = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(samples)))
-    for load, latencies, color, number in zip(
-        report.loads, samples, colors, range(len(samples)), strict=True
-    ):
+    drawn = zip(report.loads, samples, colors, cycle(STYLES), strict=False)  # styles go round
+    for load, latencies, color, style in drawn:
         if len(latencies):
             label = f"{load.rate_per_s:,.0f} per s"
-            style = STYLES[number % len(STYLES)]
-            _draw_curve((above, below), latencies, scale, label, tuple(color), style)
-    _label(above, below, what, 1 / max(1, *(len(one) for one in samples), 1))
-    for axes in (above, below):
-        c.latency_axis(axes, "x", scale)
-    below.legend(loc="upper center", ncols=5, bbox_to_anchor=(0.45, -0.17), borderaxespad=0)
+            draw_curve(on, latencies, label=label, color=to_hex(color), style=style)
+    label_panels(on, what, max(len(one) for one in samples), columns=5)
     alt = (
         f"{title}. Above, a cumulative distribution for each load; below, their tails on"
         " logarithmic axes."
@@ -167,7 +164,7 @@ def _draw_distribution(
     return c.rendered(made, f"{what}-distribution", f"Distribution of {what} latency", alt)
 
 
-def _samples(load: Load, what: str, histogram: Callable[[LoadRun], str]) -> Numbers:
+def _samples(load: Load, what: What, histogram: Callable[[LoadRun], str]) -> Numbers:
     """Of all runs, as fine as the histogram; infinite is what never came."""
     buckets = list(sum_of(map(histogram, load.runs)).buckets())
     figures = [run.figures for run in load.runs]
@@ -176,32 +173,3 @@ def _samples(load: Load, what: str, histogram: Callable[[LoadRun], str]) -> Numb
         numbers([ms for ms, _ in buckets]), np.array([count for _, count in buckets], dtype=int)
     )
     return np.append(latency_ms, np.full(never, np.inf))
-
-
-def _draw_curve(
-    both: tuple[Axes, Axes],
-    latency_ms: Numbers,
-    scale: c.Scale,
-    label: str,
-    color: tuple[float, ...],
-    style: c.Style,
-) -> None:
-    curve = tail(latency_ms)
-    place, finite = scale.place(curve.latency_ms), np.isfinite(curve.latency_ms)
-    above, below = both
-    for axes, at, part, steps in (
-        (above, place[finite], curve.share_up_to[finite], "steps-post"),
-        (below, place, curve.share_from, "steps-pre"),
-    ):
-        axes.plot(at, part, drawstyle=steps, color=color, linestyle=style, label=label)
-    below.plot(place[-1:], curve.share_from[-1:], "o", markersize=4, color=color)
-
-
-def _label(above: Axes, below: Axes, what: str, lowest: float) -> None:
-    above.set(ylim=(0, 1.02), ylabel=f"share of sends\nwith {what} by then")
-    above.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    below.set(yscale="log", ylim=(lowest / 2, 1.6))
-    below.set(ylabel="share of sends that took\nat least as long (log)")
-    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
-    below.yaxis.set_minor_formatter(NullFormatter())
-    below.set_xlabel(f"time until the {what} (log)")

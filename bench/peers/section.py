@@ -8,8 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from bench.pages import wording as words
-from bench.pages.markup import Markup, table
-from bench.pages.page import texts
+from bench.pages.markup import Markup, element, table
 from bench.pages.section import Section, note, paragraph
 from bench.run import GENERATOR_BOUND
 from bench.runs import spread
@@ -61,6 +60,7 @@ class Promise(Struct, frozen=True):
     peer: str
     is_synced: bool
     ack_promises: str
+    does_not: str = ""
 
 
 class PeersShown(Struct, frozen=True):
@@ -89,14 +89,16 @@ def _content(report: PeersShown, lost: int) -> Iterator[Markup]:
         )
     if lost:
         yield paragraph(f"Messages of the relay's that had not come home in the end: {lost:,}.")
-    synced = {True: "", False: "NOT synced: "}
-    yield texts(
-        "What an ack promises",
-        (
-            ("this relay", report.relay_ack_promises),
-            *((one.peer, f"{synced[one.is_synced]}{one.ack_promises}") for one in report.peers),
-        ),
+    worth = (
+        ("this relay", report.relay_ack_promises, ""),
+        *((one.peer, _promise(one), one.does_not) for one in report.peers),
     )
+    header = ("", "what it promises", "what it does not do")
+    yield element("div", table("What an ack is worth", header, worth), class_="texts")
+
+
+def _promise(one: Promise) -> str:
+    return one.ack_promises if one.is_synced else f"NOT synced: {one.ack_promises}"
 
 
 def _rows(one: Comparison) -> Iterator[Sequence[str]]:

@@ -121,7 +121,7 @@ def peers() -> PeersShown:
     nats = tuple(Round(200.0, 2.0, 0) for _ in relay)
     column = Column("nats", nats, 200.0, 2.0, generator_bound=False)
     one = Comparison(16, 16, 300, 5.0, relay, 300.0, 4.0, (column,))
-    promise = Promise("nats", False, "it is written")
+    promise = Promise("nats", False, "it is written", "it has no inbox")
     return PeersShown("everything is on disk", (promise,), (one,))
 
 

@@ -40,6 +40,7 @@ def test_every_kind_is_shown_in_the_order_of_the_kinds_whatever_order_they_come_
     for told in (
         "1.50 × · 1.25 … 2.00",  # beside nats, of the rounds
         "NOT synced: it is written",
+        "it has no inbox",
         "20 conversations, 400 records",
         "1.07 ×",
         "990 of 1,000",
@@ -122,6 +123,11 @@ def result_of_nothing() -> object:
     import msgspec
 
     return msgspec.Raw(b'{"loads": 3}')
+
+
+def test_a_report_of_no_load_at_all_cannot_be_shown() -> None:
+    with pytest.raises(ResultError, match="empty"):
+        shown(result(replace(sweep(), loads=())))
 
 
 def test_a_histogram_that_was_damaged_is_an_error_and_no_picture() -> None:

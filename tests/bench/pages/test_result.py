@@ -38,7 +38,7 @@ def test_a_result_of_another_version_is_refused_by_its_number(tmp_path: Path) ->
 
 
 def test_a_result_of_an_unknown_kind_is_refused_by_its_name(tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match="'weather'"):
+    with pytest.raises(ResultError, match="a kind that is not known here: 'weather'"):
         read_result(written(tmp_path, kind="weather"))
 
 
