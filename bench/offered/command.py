@@ -108,13 +108,18 @@ def latency(
 
 def _print(report: LatencyReport) -> None:
     columns = ("offered/s", "acked/s", "p50 ms", "p99 ms", "p99.9 ms", "worst ms", "delivery p99")
-    table = Table(*columns, title="Acks, from when the send was meant: median (lowest to highest)")
+    table = Table(
+        *columns, title="Acks, from when the send was meant: medians, lowest … highest below"
+    )
+    for column in table.columns:
+        column.justify = "right"
     console = Console(highlight=False, markup=False)
     console = Console(highlight=False, markup=False, width=max(WIDTH, console.width))
     for one in report.loads:
         acks = one.ack_p50_ms, one.ack_p99_ms, one.ack_p999_ms, one.ack_worst_ms
-        figures = (_words(spread) for spread in (one.acked_per_s, *acks, one.delivery_p99_ms))
-        table.add_row(f"{one.rate_per_s:,.0f}{' *' if one.generator_bound else ''}", *figures)
+        offered = f"{one.rate_per_s:,.0f}{' *' if one.generator_bound else ''}"
+        latencies = (_words(spread, 2) for spread in (*acks, one.delivery_p99_ms))
+        table.add_row(offered, _words(one.acked_per_s, 0), *latencies)
     console.print(table)
     if any(one.generator_bound for one in report.loads):
         bound = f"{GENERATOR_BOUND:.0%}"
@@ -129,5 +134,8 @@ def _print(report: LatencyReport) -> None:
     console.print("Every promise kept." if report.is_good else "Not every promise was kept.")
 
 
-def _words(spread: Spread) -> str:
-    return f"{spread.median:,.2f} ({spread.lowest:,.2f} to {spread.highest:,.2f})"
+def _words(spread: Spread, digits: int) -> str:
+    median, lowest, highest = (
+        f"{one:,.{digits}f}" for one in (spread.median, spread.lowest, spread.highest)
+    )
+    return f"{median}\n{lowest} … {highest}"
