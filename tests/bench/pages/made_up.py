@@ -12,9 +12,19 @@ from bench.lmdb_alone import LmdbReport
 from bench.offered.measuring import Figures
 from bench.offered.sweep import LatencyReport, LoadRun, load_of
 from bench.pages.result import Kind
-from bench.peers.section import Column, Comparison, PeersShown, Promise, Round
+from bench.peers.section import (
+    Beyond,
+    Column,
+    Comparison,
+    Floor,
+    Judged,
+    PeersShown,
+    Promise,
+    Round,
+)
 from bench.replay import Memory, ReplayReport
 from bench.replay_plan import LiveMeasured
+from bench.runs import Spread
 from bench.storm import StormReport
 from tests.bench.made_up import CHECKED, ordering_report
 
@@ -119,10 +129,17 @@ def idle() -> IdleReport:
 def peers() -> PeersShown:
     relay = tuple(Round(rate, 4.0, 0) for rate in (300.0, 250.0, 400.0))
     nats = tuple(Round(200.0, 2.0, 0) for _ in relay)
-    column = Column("nats", nats, 200.0, 2.0, generator_bound=False)
+    column = Column(
+        "nats", nats, 200.0, 2.0, generator_bound=False, own_benchmark_per_s=(700.0, 900.0)
+    )
     one = Comparison(16, 16, 300, 5.0, relay, 300.0, 4.0, (column,))
-    promise = Promise("nats", False, "it is written", "it has no inbox")
-    return PeersShown("everything is on disk", (promise,), (one,))
+    promise = Promise("nats", False, "it is written", beyond=Beyond("none", "some", "yes", "no"))
+    ratio = Spread(1.5, 1.25, 2.0)
+    floors = (
+        Judged(Floor("16x16", "nats", "rate", 1.2, 3.0), ratio, "floor"),
+        Judged(Floor("1x1", "nats", "latency", 2.5, 1.2), None, "not measured"),
+    )
+    return PeersShown("everything is on disk", (promise,), (one,), floors)
 
 
 def made_up_reports() -> dict[Kind, Struct]:

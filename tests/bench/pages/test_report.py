@@ -16,7 +16,7 @@ from bench.report import app
 from bench.sections import shown
 from tests.bench.isolation_report.test_report import Page
 from tests.bench.made_up import CHECKED
-from tests.bench.pages.made_up import made_up_reports, run, sweep
+from tests.bench.pages.made_up import made_up_reports, peers, run, sweep
 
 EVIL = "<script>alert('1')</script>\"'&-->"
 
@@ -40,7 +40,9 @@ def test_every_kind_is_shown_in_the_order_of_the_kinds_whatever_order_they_come_
     for told in (
         "1.50 × · 1.25 … 2.00",  # beside nats, of the rounds
         "NOT synced: it is written",
-        "it has no inbox",
+        "inbox: none; idempotency: some",
+        "800 per s",
+        "at most 2.5 ×",
         "20 conversations, 400 records",
         "1.07 ×",
         "990 of 1,000",
@@ -50,6 +52,23 @@ def test_every_kind_is_shown_in_the_order_of_the_kinds_whatever_order_they_come_
     ):
         assert told in made.text, told
     assert len(made.tags("svg")) == 3 + 2 + 1
+
+
+@pytest.mark.parametrize("what", ["lost", "missed", "failed"])
+def test_a_comparison_is_not_good_where_something_was_lost_missed_or_left_out(what: str) -> None:
+    report = peers()
+    (one,) = report.comparisons
+    first, *others = one.relay
+    bad = {
+        "lost": replace(
+            report, comparisons=(replace(one, relay=(replace(first, lost=1), *others)),)
+        ),
+        "missed": replace(report, floors=(replace(report.floors[0], verdict="missed"),)),
+        "failed": replace(report, failure="it rained"),
+    }
+
+    assert shown(result_of("peers", report, "", Path())).section.is_good
+    assert not shown(result_of("peers", bad[what], "", Path())).section.is_good
 
 
 def test_a_kind_that_was_not_good_is_named_in_the_contents() -> None:
