@@ -68,9 +68,10 @@ def draw(report: LatencyReport) -> tuple[c.Picture, ...]:
 
 def _draw_over_load(report: LatencyReport) -> c.Picture:
     most = report.loads[-1]
+    p99_ms = most.ack_p99_ms.median
     title = (
-        f"At {most.rate_per_s:,.0f} sends per second {most.acked_per_s.median:,.0f} were acked,"
-        f" 99 % of them within {latency(most.ack_p99_ms.median)}"
+        f"At {most.rate_per_s:,.0f} sends per second {most.acked_per_s.median:,.0f} were acked"
+        + (f", 99 % of them within {latency(p99_ms)}" if p99_ms else "")
     )
     remark = (
         "Dots are medians of the runs, thin lines reach from the lowest to the highest. Latencies"

@@ -66,4 +66,7 @@ def label_panels(on: Panels, what: What, samples: int, columns: int) -> None:
     below.set_xlabel(f"time until the {what} (log)")
     for axes in (above, below):
         c.latency_axis(axes, "x", scale)
-    below.legend(loc="upper center", ncols=columns, bbox_to_anchor=(0.45, -0.17), borderaxespad=0)
+    if below.get_legend_handles_labels()[0]:  # there is one at least
+        below.legend(
+            loc="upper center", ncols=columns, bbox_to_anchor=(0.45, -0.17), borderaxespad=0
+        )
