@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import App, Parameter, validators
@@ -10,12 +12,15 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from bench.leaving import leaving
+from bench.pages.result import command_line
 from bench.peers.choice import PEERS, RELAY_PROMISES, Peer
 from bench.peers.comparing import Comparison, compare
 from bench.relay_of_its_own import StartError
 from bench.run import GENERATOR_BOUND, RunError
 from bench.shape import Shape
 from bench.telling import print_json
+from relay.exits import CommandError
 
 DEFAULT_PEERS: Final = ",".join(PEERS)
 DEFAULT_SHAPES: Final = "16x16,1000x1,16x1,1x1"
@@ -55,6 +60,7 @@ def beside_peers(
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=600))] = 5.0,
     warm_up: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=60))] = 2.0,
     size: Annotated[int, Parameter(validator=_POSITIVE)] = 300,
+    out: Path | None = None,
     json: bool = False,
 ) -> int:
     """Measure this relay and its peers in turns, and compare.
@@ -73,6 +79,8 @@ def beside_peers(
         Seconds of load before each.
     size
         Bytes of payload in each message.
+    out
+        A directory that gets result.json and report.html.
     json
         Print JSON on standard output instead of a table.
     """
@@ -82,13 +90,28 @@ def beside_peers(
         for peer in chosen:  # known before an hour has passed
             with peer.serve():
                 pass
-        comparisons = tuple(compare(shape, chosen, rounds) for shape in wanted)
+        command = command_line(
+            *("python", "-m", "bench.peers"),
+            peers=peers,
+            shapes=shapes,
+            rounds=rounds,
+            seconds=seconds,
+            warm_up=warm_up,
+            size=size,
+        )
+        promises = tuple(Promise(p.name, p.is_synced, p.ack_promises, p.does_not) for p in chosen)
+        with leaving(out, "peers", command, Path(gettempdir())) as leave:
+            comparisons = tuple(compare(shape, chosen, rounds) for shape in wanted)
+            report = Report(RELAY_PROMISES, promises, comparisons)
+            leave(report)
     except (ChoiceError, StartError, RunError) as error:
         Console(stderr=True).print(f"There is no comparison: {error}.", soft_wrap=True)
         return 1
-    promises = tuple(Promise(p.name, p.is_synced, p.ack_promises, p.does_not) for p in chosen)
+    except CommandError as error:
+        Console(stderr=True).print(f"{error.what}: {error.why}.", soft_wrap=True)
+        return 1
     if json:
-        print_json(Report(RELAY_PROMISES, promises, comparisons))
+        print_json(report)
     else:
         _print(comparisons, chosen)
     return 1 if any(one.lost for one in comparisons) else 0
