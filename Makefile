@@ -17,7 +17,7 @@ FLAKE8_ASYNC := --enable ASYNC1,ASYNC2 --disable ASYNC106
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check tests conformance format bench bench-nats bench-peers \
+.PHONY: help setup run test test-all check tests conformance format bench bench-peers \
   bench-peers-test isolation \
   isolation-proof fuzz clean distclean
 
@@ -59,15 +59,11 @@ format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 bench: $(VENV)/.installed ## Measure a relay of its own: order, latency, throughput
 	@$(BIN)/ksmp-relay bench ordering --pairs 16 --in-flight 16 --size 300 --seconds 10
 
-bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
-	@$(PIP_INSTALL) -r requirements-bench.txt
-	@$(BIN)/python -m bench.beside_nats
-
-bench-peers: $(VENV)/.installed ## Measure the relay beside nats-server and redis-server, in turns
+bench-peers: $(VENV)/.installed ## Measure the relay beside nats-server, redis-server and Prosody, in turns
 	@.ci/bench-peers $(BIN)/python
-	@$(BIN)/python -m bench.peers
+	@$(BIN)/python -m bench.peers $(BENCH_FLAGS)
 
-bench-peers-test: $(VENV)/.installed-dev ## Drive every peer for real, a second each
+bench-peers-test: $(VENV)/.installed-dev ## Drive every peer for real, and interrupt it
 	@.ci/bench-peers $(BIN)/python
 	@$(BIN)/python -m pytest -q -m peers tests/bench/peers
 

@@ -14,10 +14,13 @@ from msgspec import Struct
 from bench.checker.check import Report, check
 from bench.checker.order import Order
 from bench.checker.reading import HistoryError
+from bench.isolation.failpoints import FailpointError, Failpoints
 from bench.latency import Percentiles
 from bench.plan import Plan
-from bench.relay_of_its_own import LIFTED, relay_of_its_own
+from bench.relay_of_its_own import LIFTED, OwnRelay, relay_of_its_own
 from bench.run import Run, RunError, judging_bar, run_generator
+from storage.fault_orders import Action, Place
+from storage.fault_orders import Order as FaultOrder
 
 GENERATOR: Final = "bench.generator"
 
@@ -30,6 +33,7 @@ class Shape(NamedTuple):
     size: int
     seconds: float
     warm_up_seconds: float
+    sync_delay_ms: float = 0.0
 
 
 class OrderingReport(Struct, frozen=True):
@@ -83,8 +87,20 @@ def load_own_relay(shape: Shape) -> Run:
         StartError: it does not start.
         RunError: it cannot be measured.
     """
-    with relay_of_its_own(_users(shape)) as relay:
+    flags = ("--lab",) if shape.sync_delay_ms else ()
+    with relay_of_its_own(_users(shape), flags=flags) as relay:
+        if shape.sync_delay_ms:
+            _sync_late(relay, shape.sync_delay_ms / 1_000)
         return run_generator(GENERATOR, _plan(shape, relay.url, relay.tokens), relay.pid, "relay")
+
+
+def _sync_late(relay: OwnRelay, seconds: float) -> None:
+    """From now on every transaction waits so long before it is committed."""
+    order = FaultOrder(place=Place.BEFORE_COMMIT, action=Action.DELAY, seconds=seconds)
+    try:
+        Failpoints(relay.admin).order([order])
+    except FailpointError as error:
+        raise RunError(f"the relay cannot be made to sync late: {error}") from None
 
 
 def measure_relay_at(

@@ -55,6 +55,7 @@ except ImportError:  # a platform without the compiled extension
 
 _NO_STATUS: Final = 1005  # RFC 6455 section 7.4.1
 _BINARY: Final = 0x82  # a whole message (RFC 6455 section 5.2)
+_TEXT: Final = 0x81
 _MASKED: Final = 0x80
 _short_header = Struct("!BB").pack
 _medium_header = Struct("!BBH").pack
@@ -266,7 +267,7 @@ class User(WSListener):
 
     def _write(self, message: bytes) -> None:
         """Frame a message and keep it until the flush."""
-        self._outgoing += _framed(message)
+        self._outgoing += _framed(message, _BINARY)
 
     def _flush(self) -> None:
         if self._outgoing and self._transport is not None:
@@ -274,21 +275,21 @@ class User(WSListener):
             self._outgoing.clear()
 
 
-def client_message(message: bytes) -> bytes:
+def client_message(message: bytes, *, is_text: bool = False) -> bytes:
     """A whole WebSocket message as a client sends it."""
-    return b"".join(_framed(message))
+    return b"".join(_framed(message, _TEXT if is_text else _BINARY))
 
 
-def _framed(message: bytes) -> tuple[bytes, bytes, bytes]:
+def _framed(message: bytes, first_byte: int) -> tuple[bytes, bytes, bytes]:
     """The header, the mask and the masked payload of a message."""
     mask = random.getrandbits(32).to_bytes(4, "big")
     length = len(message)
     if length < 126:
-        header = _short_header(_BINARY, _MASKED | length)
+        header = _short_header(first_byte, _MASKED | length)
     elif length < 65_536:
-        header = _medium_header(_BINARY, _MASKED | 126, length)
+        header = _medium_header(first_byte, _MASKED | 126, length)
     else:
-        header = _long_header(_BINARY, _MASKED | 127, length)
+        header = _long_header(first_byte, _MASKED | 127, length)
     return header, mask, apply_mask(message, mask)
 
 

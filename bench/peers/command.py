@@ -1,26 +1,30 @@
-"""The command: `python -m bench.peers --peers nats,redis --shapes 16x16,1000x1`."""
+"""The command: `python -m bench.peers --peers nats,redis --shapes 16x16,16x16+5ms`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from typing import Annotated, Final
 
 from cyclopts import App, Parameter, validators
 from msgspec import Struct
 from rich.console import Console
-from rich.table import Table
 
 from bench.ordering import Shape
-from bench.peers.choice import PEERS, RELAY_PROMISES, Peer
-from bench.peers.comparing import Comparison, compare
+from bench.peers.choice import DEFAULT, PEERS, RELAY_PROMISES, Beyond, Peer
+from bench.peers.comparing import STREAMS, Comparison, compare
+from bench.peers.floors import Judged, judge
+from bench.peers.server import program
+from bench.peers.table import print_comparisons
 from bench.relay_of_its_own import StartError
-from bench.run import GENERATOR_BOUND, RunError
+from bench.run import RunError
 from bench.telling import print_json
 
-DEFAULT_PEERS: Final = ",".join(PEERS)
-DEFAULT_SHAPES: Final = "16x16,1000x1,16x1,1x1"
+DEFAULT_PEERS: Final = ",".join(DEFAULT)
+DEFAULT_SHAPES: Final = "16x16,1000x1,16x1,1x1,16x16+5ms"
 
+_SHAPE: Final = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})(?:\+([1-9]\d{0,3})ms)?", re.ASCII)
 _POSITIVE: Final = validators.Number(gte=1)
+_MOST_SECONDS: Final = validators.Number(gt=0, lte=600)
 
 app = App(name="bench.peers", help="Measure this relay and its peers in turns.")
 
@@ -30,8 +34,10 @@ class Promise(Struct, frozen=True):
 
     peer: str
     is_synced: bool
+    ack_is: str
     ack_promises: str
-    does_not: str
+    beyond: Beyond
+    own_benchmark_is: str
 
 
 class Report(Struct, frozen=True):
@@ -39,7 +45,9 @@ class Report(Struct, frozen=True):
 
     relay_ack_promises: str
     peers: tuple[Promise, ...]
+    nats_streams: int
     comparisons: tuple[Comparison, ...]
+    floors: tuple[Judged, ...]
 
 
 class ChoiceError(ValueError):
@@ -52,46 +60,69 @@ def beside_peers(
     peers: str = DEFAULT_PEERS,
     shapes: str = DEFAULT_SHAPES,
     rounds: Annotated[int, Parameter(validator=_POSITIVE)] = 5,
-    seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=600))] = 5.0,
+    seconds: Annotated[float, Parameter(validator=_MOST_SECONDS)] = 5.0,
     warm_up: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=60))] = 2.0,
     size: Annotated[int, Parameter(validator=_POSITIVE)] = 300,
+    nats_streams: Annotated[int, Parameter(validator=_POSITIVE)] = STREAMS,
+    own_benchmarks: bool = True,
     json: bool = False,
 ) -> int:
     """Measure this relay and its peers in turns, and compare.
+
+    Exits with 1 when a message of the relay's was lost, or when it was slower than is asked of it.
 
     Parameters
     ----------
     peers
         Which, with commas between; one that is not installed ends the command.
     shapes
-        Pairs x sends in flight on each side, with commas between.
+        Pairs x sends in flight on each side, with commas between; 16x16+5ms: with syncs that take
+        5 ms longer, where the relay and the peers that are asked so are measured.
     rounds
         How often each is measured.
     seconds
-        How long each measurement takes.
+        How long each measurement takes; Prosody's takes three times as long.
     warm_up
         Seconds of load before each.
     size
         Bytes of payload in each message.
+    nats_streams
+        Over how many streams nats-server's conversations are spread. A stream syncs one message
+        after the other, so one alone shows how long a sync takes.
+    own_benchmarks
+        Also run the benchmark that a peer comes with.
     json
         Print JSON on standard output instead of a table.
     """
     try:
         chosen = chosen_peers(peers)
-        wanted = [Shape(*one, size, seconds, warm_up) for one in chosen_shapes(shapes)]
-        for peer in chosen:  # known before an hour has passed
-            with peer.serve():
-                pass
-        comparisons = tuple(compare(shape, chosen, rounds) for shape in wanted)
+        wanted = [
+            Shape(pairs, in_flight, size, seconds, warm_up, sync_delay_ms=delay_ms)
+            for pairs, in_flight, delay_ms in chosen_shapes(shapes)
+        ]
+        _require_installed(chosen, wanted)
+        comparisons = tuple(
+            compare(
+                shape,
+                [one for one in chosen if one.is_asked_late or not shape.sync_delay_ms],
+                rounds,
+                streams=nats_streams,
+                with_own_benchmarks=own_benchmarks,
+            )
+            for shape in wanted
+        )
     except (ChoiceError, StartError, RunError) as error:
         Console(stderr=True).print(f"There is no comparison: {error}.", soft_wrap=True)
         return 1
-    promises = tuple(Promise(p.name, p.is_synced, p.ack_promises, p.does_not) for p in chosen)
+    floors = judge(comparisons)
     if json:
-        print_json(Report(RELAY_PROMISES, promises, comparisons))
+        promises = tuple(_promise(peer) for peer in chosen)
+        report = Report(RELAY_PROMISES, promises, nats_streams, comparisons, tuple(floors))
+        print_json(report)
     else:
-        _print(comparisons, chosen)
-    return 1 if any(one.lost for one in comparisons) else 0
+        print_comparisons(comparisons, chosen, floors)
+    is_slow = any(one.verdict == "missed" for one in floors)
+    return 1 if is_slow or any(one.lost for one in comparisons) else 0
 
 
 def chosen_peers(names: str) -> list[Peer]:
@@ -106,48 +137,40 @@ def chosen_peers(names: str) -> list[Peer]:
         raise ChoiceError(f"the peers are {', '.join(PEERS)}") from None
 
 
-def chosen_shapes(shapes: str) -> list[tuple[int, int]]:
-    """Pairs and sends in flight of `16x16,1000x1`.
+def chosen_shapes(shapes: str) -> list[tuple[int, int, float]]:
+    """Pairs, sends in flight and how much later syncs are, of `16x16,16x16+5ms`.
 
     Raises:
         ChoiceError: one is not written so.
     """
     chosen = []
     for shape in shapes.split(","):
-        pairs, _, in_flight = shape.strip().partition("x")
-        if not (pairs.isdecimal() and in_flight.isdecimal() and int(pairs) and int(in_flight)):
-            raise ChoiceError("a shape is pairs x sends in flight, such as 16x16")
-        chosen.append((int(pairs), int(in_flight)))
+        found = _SHAPE.fullmatch(shape.strip())
+        if found is None:
+            raise ChoiceError("a shape is pairs x sends in flight, such as 16x16 or 16x16+5ms")
+        chosen.append((int(found[1]), int(found[2]), float(found[3] or 0)))
     return chosen
 
 
-def _print(comparisons: Sequence[Comparison], peers: Sequence[Peer]) -> None:
-    table = Table(
-        "pairs × in flight", "server", "acked/s", "ack p50, ms", "relay ÷ it", "of the rounds",
-        title=f"Medians of {len(comparisons[0].relay)} rounds in turns",
-    )  # fmt: skip
-    for one in comparisons:
-        figures = f"{one.relay_acked_per_s:,.0f}", f"{one.relay_ack_p50_ms:.2f}"
-        table.add_row(f"{one.pairs:,} × {one.in_flight}", "this relay", *figures, "", "")
-        for beside in one.columns:
-            table.add_row(
-                "",
-                PEERS[beside.peer].title,
-                f"{beside.acked_per_s:,.0f}",
-                f"{beside.ack_p50_ms:.2f}",
-                "–" if beside.ratio is None else f"{beside.ratio:.2f}",
-                "–" if beside.ratio is None
-                else f"{beside.ratio_lowest:.2f} … {beside.ratio_highest:.2f}",
-            )  # fmt: skip
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"An ack of this relay: {RELAY_PROMISES}.", soft_wrap=True)
+def _require_installed(peers: list[Peer], shapes: list[Shape]) -> None:
+    """Known before an hour has passed.
+
+    Raises:
+        StartError: something is not installed, or does not start.
+    """
+    if any(shape.sync_delay_ms for shape in shapes):
+        program("strace")
     for peer in peers:
-        console.print(f"An ack of {peer.title}: {peer.ack_promises}.", soft_wrap=True)
-        console.print(f"    Beside that: {peer.does_not}.", soft_wrap=True)
-    if any(column.generator_bound for one in comparisons for column in one.columns):
-        console.print(
-            f"Where there is no ratio, a load generator took more than {GENERATOR_BOUND:.0%} of a"
-            " core, and would have been compared instead.",
-            soft_wrap=True,
-        )
+        with peer.serve(("user0", "user1"), 0.0):
+            pass
+
+
+def _promise(peer: Peer) -> Promise:
+    return Promise(
+        peer.name,
+        peer.is_synced,
+        peer.ack_is,
+        peer.ack_promises,
+        peer.beyond,
+        peer.own_benchmark_is,
+    )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.ending import undisturbed, unwound_when_told_to_end
-from bench.relay_of_its_own import POLL_SECONDS, START_SECONDS, StartError, stop
+from bench.peers import late_syncs
+from bench.relay_of_its_own import POLL_SECONDS, START_SECONDS, STOP_SECONDS, StartError
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -25,11 +28,18 @@ class Server(NamedTuple):
     pid: int
 
 
+class Serving(NamedTuple):
+    """What was started, and the server's own process: another one where it is traced."""
+
+    process: subprocess.Popen[bytes]
+    pid: int
+
+
 class NotInstalledError(StartError):
     """A program is not on this machine; the message says what to install."""
 
 
-def program(name: str, package: str) -> str:
+def program(name: str, *packages: str) -> str:
     """Where the program is.
 
     Raises:
@@ -37,7 +47,8 @@ def program(name: str, package: str) -> str:
     """
     found = shutil.which(name)
     if found is None:
-        raise NotInstalledError(f"{name} is not installed: it needs `apt-get install {package}`")
+        wanted = " ".join(packages or (name,))
+        raise NotInstalledError(f"{name} is not installed: it needs `apt-get install {wanted}`")
     return found
 
 
@@ -50,9 +61,18 @@ def temporary_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def serving(words: Sequence[str], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, until the block ends; what it prints is in `directory / "output"`."""
+def serving(words: Sequence[str], directory: Path, sync_delay_ms: float = 0.0) -> Iterator[Serving]:
+    """The server, until the block ends; what it prints is in `directory / "output"`.
+
+    Raises:
+        StartError: it does not start, or cannot be made to sync late.
+        RunError: a sync was not as late as it should have been.
+    """
+    if sync_delay_ms:
+        strace = program("strace")
+        words = [strace, *late_syncs.options(directory, sync_delay_ms), *words]
     process: subprocess.Popen[bytes] | None = None
+    pid = 0
     try:
         with undisturbed(), (directory / "output").open("wb") as output:
             process = subprocess.Popen(
@@ -63,10 +83,41 @@ def serving(words: Sequence[str], directory: Path) -> Iterator[subprocess.Popen[
                 stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C is for who started it, and then ends it in order
             )
-        yield process
+        pid = _traced(process, directory) if sync_delay_ms else process.pid
+        yield Serving(process, pid)
     finally:
         if process is not None:
-            stop(process)
+            _stop(process, pid)
+    if sync_delay_ms:
+        late_syncs.require_late(directory)
+
+
+def _stop(process: subprocess.Popen[bytes], pid: int) -> None:
+    """Ask the server to end, and end it, and whoever traces it, if it does not."""
+    try:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(pid or process.pid, signal.SIGTERM)  # who traces it ends with it
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with suppress(ProcessLookupError):  # nobody of its group is left
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _traced(process: subprocess.Popen[bytes], directory: Path) -> int:
+    """The process that the tracer has started."""
+    found: list[int] = []
+
+    def is_found() -> bool:
+        with suppress(OSError):
+            found[:] = late_syncs.traced_by(process.pid)
+        return bool(found)
+
+    await_start(is_found, process, directory)
+    return found[0]
 
 
 def await_start(
