@@ -59,9 +59,11 @@ format: $(VENV)/.installed-dev ## Format the code and fix what can be fixed
 bench: $(VENV)/.installed ## Measure a relay of its own: order, latency, throughput
 	@$(BIN)/ksmp-relay bench ordering --pairs 16 --in-flight 16 --size 300 --seconds 10
 
-bench-peers: $(VENV)/.installed ## Measure the relay beside nats-server, redis-server and Prosody, in turns
+# More words for it, as in `make bench-peers PEERS_FLAGS="--rounds 1"`.
+PEERS_FLAGS ?=
+bench-peers: $(VENV)/.installed ## Measure the relay beside other servers, in turns; into OUT=var/peers
 	@.ci/bench-peers $(BIN)/python
-	@$(BIN)/python -m bench.peers $(BENCH_FLAGS)
+	@$(BIN)/python -m bench.peers --out $(or $(OUT),var/peers) $(PEERS_FLAGS)
 
 bench-peers-test: $(VENV)/.installed-dev ## Drive every peer for real, and interrupt it
 	@.ci/bench-peers $(BIN)/python

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from bench.ordering import Shape
-from bench.peers.nats_server import nats_server
+from bench.peers.nats_server import nats_server, nats_version
 from bench.peers.own_benchmark import redis_benchmark
-from bench.peers.prosody_server import prosody_server
-from bench.peers.redis_server import redis_server
+from bench.peers.prosody_server import prosody_server, prosody_version
+from bench.peers.redis_server import redis_server, redis_version
 from bench.peers.server import Server
 
 Serve = Callable[[Sequence[str], float], AbstractContextManager[Server]]
@@ -44,6 +44,7 @@ class Peer(NamedTuple):
     ack_is: str
     ack_promises: str
     beyond: Beyond
+    version: Callable[[], str]
     own_benchmark: Callable[[Server, Shape, int], float] | None
     """What measures so many messages in this shape with the peer's own program: per second."""
     own_benchmark_is: str
@@ -115,6 +116,7 @@ PEERS: Final = {
             _NATS_ACK,
             "the message is in the stream's file, which has been synced (sync_interval: always)",
             _NATS_CORE_BEYOND,
+            nats_version,
             None,
             _NATS_HAS_NO_BENCHMARK,
             is_asked_late=True,
@@ -129,6 +131,7 @@ PEERS: Final = {
             _NATS_ACK,
             "as `nats`; delivered from the stored stream, by an ordered push consumer of each user",
             _NATS_BEYOND,
+            nats_version,
             None,
             _NATS_HAS_NO_BENCHMARK,
             delivery="consumer",
@@ -142,6 +145,7 @@ PEERS: Final = {
             _NATS_ACK,
             "the message is written to the stream's file, NOT synced at the ack (the default)",
             _NATS_CORE_BEYOND,
+            nats_version,
             None,
             _NATS_HAS_NO_BENCHMARK,
             delivery="core",
@@ -155,6 +159,7 @@ PEERS: Final = {
             _REDIS_ACK,
             "the entry is in the append-only file, which has been synced (appendfsync always)",
             _REDIS_BEYOND,
+            redis_version,
             redis_benchmark,
             _REDIS_BENCHMARK,
             is_asked_late=True,
@@ -168,6 +173,7 @@ PEERS: Final = {
             _REDIS_ACK,
             "the entry has been written to the append-only file, NOT synced (appendfsync no)",
             _REDIS_BEYOND,
+            redis_version,
             redis_benchmark,
             _REDIS_BENCHMARK,
         ),
@@ -181,6 +187,7 @@ PEERS: Final = {
             "both users' archives have committed it, each in a synced transaction of SQLite's (but"
             " for the removal of its journal, which is not: the last one may be undone)",
             _PROSODY_BEYOND,
+            prosody_version,
             None,
             _PROSODY_HAS_NO_BENCHMARK,
             patience=_PROSODY_PATIENCE,
@@ -194,6 +201,7 @@ PEERS: Final = {
             _PROSODY_ACK,
             "it has been written to both users' archive files, NOT synced (its default storage)",
             _PROSODY_BEYOND,
+            prosody_version,
             None,
             _PROSODY_HAS_NO_BENCHMARK,
             patience=_PROSODY_PATIENCE,

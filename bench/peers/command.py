@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Final
 
+import msgspec
 from cyclopts import App, Parameter, validators
 from msgspec import Struct
 from rich.console import Console
 
+from bench.isolation.surroundings import Machine, Versions, machine, versions
 from bench.ordering import Shape
 from bench.peers.choice import DEFAULT, PEERS, RELAY_PROMISES, Beyond, Peer
-from bench.peers.comparing import STREAMS, Comparison, compare
+from bench.peers.comparing import STREAMS, Comparison, compare, name_of
 from bench.peers.floors import Judged, judge
 from bench.peers.server import program
 from bench.peers.table import print_comparisons
@@ -33,6 +40,7 @@ class Promise(Struct, frozen=True):
     """What a peer's ack is worth."""
 
     peer: str
+    version: str
     is_synced: bool
     ack_is: str
     ack_promises: str
@@ -43,11 +51,23 @@ class Promise(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """Everything; as JSON this is what `--json` prints."""
 
+    written_at: str
+    """In UTC, as ISO 8601 has it."""
+    versions: Versions
+    machine: Machine
     relay_ack_promises: str
     peers: tuple[Promise, ...]
     nats_streams: int
     comparisons: tuple[Comparison, ...]
     floors: tuple[Judged, ...]
+    failure: str | None
+    """Why there is no more; null where all that was asked for was measured."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether all was measured, nothing was lost, and the relay was as fast as it has to be."""
+        is_slow = any(one.verdict == "missed" for one in self.floors)
+        return not (self.failure or is_slow or any(one.lost for one in self.comparisons))
 
 
 class ChoiceError(ValueError):
@@ -65,11 +85,13 @@ def beside_peers(
     size: Annotated[int, Parameter(validator=_POSITIVE)] = 300,
     nats_streams: Annotated[int, Parameter(validator=_POSITIVE)] = STREAMS,
     own_benchmarks: bool = True,
+    out: Path | None = None,
     json: bool = False,
 ) -> int:
     """Measure this relay and its peers in turns, and compare.
 
-    Exits with 1 when a message of the relay's was lost, or when it was slower than is asked of it.
+    Exits with 1 when a message of the relay's was lost, when it was slower than is asked of it, or
+    when something could not be measured: then the shapes before that are told all the same.
 
     Parameters
     ----------
@@ -91,38 +113,75 @@ def beside_peers(
         after the other, so one alone shows how long a sync takes.
     own_benchmarks
         Also run the benchmark that a peer comes with.
+    out
+        A directory that gets result.json.
     json
         Print JSON on standard output instead of a table.
     """
     try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)  # found out before an hour of load, not after
         chosen = chosen_peers(peers)
         wanted = [
             Shape(pairs, in_flight, size, seconds, warm_up, sync_delay_ms=delay_ms)
             for pairs, in_flight, delay_ms in chosen_shapes(shapes)
         ]
         _require_installed(chosen, wanted)
-        comparisons = tuple(
-            compare(
-                shape,
-                [one for one in chosen if one.is_asked_late or not shape.sync_delay_ms],
-                rounds,
-                streams=nats_streams,
-                with_own_benchmarks=own_benchmarks,
-            )
-            for shape in wanted
-        )
+        measured = partial(compare, rounds=rounds, streams=nats_streams, with_own=own_benchmarks)
+        comparisons, failure = _compared(wanted, chosen, measured)
+        report = _report(comparisons, chosen, nats_streams, failure)
+        if out is not None:
+            (out / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     except (ChoiceError, StartError, RunError) as error:
         Console(stderr=True).print(f"There is no comparison: {error}.", soft_wrap=True)
         return 1
-    floors = judge(comparisons)
+    except OSError as error:
+        Console(stderr=True).print(f"The result cannot be written: {error.strerror}.")
+        return 1
     if json:
-        promises = tuple(_promise(peer) for peer in chosen)
-        report = Report(RELAY_PROMISES, promises, nats_streams, comparisons, tuple(floors))
         print_json(report)
     else:
-        print_comparisons(comparisons, chosen, floors)
-    is_slow = any(one.verdict == "missed" for one in floors)
-    return 1 if is_slow or any(one.lost for one in comparisons) else 0
+        print_comparisons(comparisons, chosen, report.floors)
+    if failure:
+        Console(stderr=True).print(f"There is no more: {failure}.", soft_wrap=True)
+    return 0 if report.is_good else 1
+
+
+def _compared(
+    shapes: list[Shape], peers: list[Peer], measured: Callable[[Shape, list[Peer]], Comparison]
+) -> tuple[list[Comparison], str | None]:
+    """Shape by shape, until one cannot be measured, and why that is.
+
+    Raises:
+        RunError: the first one cannot.
+    """
+    comparisons: list[Comparison] = []
+    for shape in shapes:
+        asked = [one for one in peers if one.is_asked_late or not shape.sync_delay_ms]
+        try:
+            comparisons.append(measured(shape, asked))
+        except (StartError, RunError) as error:
+            failure = f"{name_of(shape)}: {error}"
+            if not comparisons:
+                raise RunError(failure) from None
+            return comparisons, failure
+    return comparisons, None
+
+
+def _report(
+    comparisons: list[Comparison], chosen: list[Peer], nats_streams: int, failure: str | None
+) -> Report:
+    return Report(
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        machine=machine(Path(gettempdir())),
+        relay_ack_promises=RELAY_PROMISES,
+        peers=tuple(_promise(peer) for peer in chosen),
+        nats_streams=nats_streams,
+        comparisons=tuple(comparisons),
+        floors=tuple(judge(comparisons)),
+        failure=failure,
+    )
 
 
 def chosen_peers(names: str) -> list[Peer]:
@@ -168,6 +227,7 @@ def _require_installed(peers: list[Peer], shapes: list[Shape]) -> None:
 def _promise(peer: Peer) -> Promise:
     return Promise(
         peer.name,
+        peer.version(),
         peer.is_synced,
         peer.ack_is,
         peer.ack_promises,

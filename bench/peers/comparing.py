@@ -11,7 +11,7 @@ from msgspec import Struct
 from bench.ordering import Shape, load_own_relay
 from bench.peers.choice import Peer
 from bench.plan import Plan
-from bench.run import GENERATOR_BOUND, Run, run_generator
+from bench.run import GENERATOR_BOUND, Run, RunError, run_generator
 
 STREAMS: Final = 16
 """Over how many nats-server streams the pairs are spread: one alone syncs one after the other."""
@@ -91,7 +91,7 @@ def compare(
     rounds: int,
     *,
     streams: int = STREAMS,
-    with_own_benchmarks: bool = True,
+    with_own: bool = True,
 ) -> Comparison:
     """Measure the relay, then each peer, and all of that again, each on an empty store.
 
@@ -105,7 +105,7 @@ def compare(
         relay.append(round_of(load_own_relay(shape)))
         for peer in peers:
             measured = round_of(measure(shape, peer, streams))
-            own = own_figure(shape, peer, measured) if with_own_benchmarks else None
+            own = own_figure(shape, peer, measured) if with_own else None
             theirs[peer.name].append(Beside(measured, own))
     return Comparison(
         shape=name_of(shape),
@@ -122,7 +122,12 @@ def compare(
 
 
 def measure(shape: Shape, peer: Peer, streams: int = STREAMS) -> Run:
-    """One run against a server of this peer's, started for it."""
+    """One run against a server of this peer's, started for it.
+
+    Raises:
+        StartError: it does not start, or is not installed.
+        RunError: it cannot be measured.
+    """
     users = _users(shape)
     with peer.serve(users, shape.sync_delay_ms) as server:
         plan = Plan(
@@ -135,7 +140,10 @@ def measure(shape: Shape, peer: Peer, streams: int = STREAMS) -> Run:
             delivery=peer.delivery,
             streams=min(streams, shape.pairs),
         )
-        return run_generator(peer.generator, plan, server.pid, peer.title)
+        try:
+            return run_generator(peer.generator, plan, server.pid, peer.title)
+        except RunError as error:
+            raise RunError(f"{peer.title}: {error}") from None
 
 
 def own_figure(shape: Shape, peer: Peer, measured: Round) -> float | None:

@@ -32,6 +32,11 @@ SYNCED: Final = "sync_interval: always"
 """Without it an ack does not mean durable: files are synced every two minutes."""
 
 
+def nats_version() -> str:
+    """The only one that is taken."""
+    return VERSION
+
+
 @contextmanager
 def nats_server(*, synced: bool = True, sync_delay_ms: float = 0.0) -> Iterator[Server]:
     """A server that runs until the block ends; then its store is removed.

@@ -17,6 +17,7 @@ from bench.peers.server import (
     await_start,
     free_port,
     listens,
+    package_version,
     program,
     serving,
     temporary_directory,
@@ -58,6 +59,11 @@ storage_archive_item_limit_cache_size = 100000
 
 VirtualHost "{domain}"
 """
+
+
+def prosody_version() -> str:
+    """As its package says."""
+    return package_version("prosody")
 
 
 @contextmanager

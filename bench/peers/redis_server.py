@@ -12,10 +12,16 @@ from bench.peers.server import (
     await_start,
     free_port,
     listens,
+    package_version,
     program,
     serving,
     temporary_directory,
 )
+
+
+def redis_version() -> str:
+    """As its package says."""
+    return package_version("redis-server")
 
 
 @contextmanager

@@ -52,6 +52,15 @@ def program(name: str, *packages: str) -> str:
     return found
 
 
+def package_version(package: str) -> str:
+    """Of a Debian package; `unknown` where it came in another way."""
+    try:
+        words = ["dpkg-query", "--show", "--showformat=${Version}", package]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
     """A directory that is removed afterwards, also when this program is told to end."""
