@@ -15,7 +15,7 @@ from bench.peers.comparing import Column, Comparison, Ratio
 from bench.peers.floors import Judged
 from bench.run import GENERATOR_BOUND
 
-WIDTH: Final = 110
+WIDTH: Final = 120
 """Of the widest row, also where nobody says how wide the screen is."""
 
 
