@@ -19,7 +19,8 @@ from bench.offered.sweep import LatencyReport
 from bench.pages.report import Shown
 from bench.pages.result import Kind, Result, ResultError
 from bench.pages.section import Section
-from bench.peers.section import PeersShown, peers_section
+from bench.peers.result import PeersReport
+from bench.peers.section import peers_section
 from bench.replay import ReplayReport
 from bench.storm import StormReport
 
@@ -52,5 +53,5 @@ _SECTIONS: Final[dict[Kind, Callable[[bytes], Section]]] = {
     "replay": _of(ReplayReport, replay_section),
     "storm": _of(StormReport, storm_section),
     "idle": _of(IdleReport, idle_section),
-    "peers": _of(PeersShown, peers_section),
+    "peers": _of(PeersReport, peers_section),
 }

@@ -12,19 +12,12 @@ from bench.lmdb_alone import LmdbReport
 from bench.offered.measuring import Figures
 from bench.offered.sweep import LatencyReport, LoadRun, load_of
 from bench.pages.result import Kind
-from bench.peers.section import (
-    Beyond,
-    Column,
-    Comparison,
-    Floor,
-    Judged,
-    PeersShown,
-    Promise,
-    Round,
-)
+from bench.peers.choice import Beyond
+from bench.peers.comparing import Beside, Comparison, Round, column
+from bench.peers.floors import Floor, Judged
+from bench.peers.result import PeersReport, Promise
 from bench.replay import Memory, ReplayReport
 from bench.replay_plan import LiveMeasured
-from bench.spread import Spread
 from bench.storm import StormReport
 from tests.bench.made_up import CHECKED, ordering_report
 
@@ -126,20 +119,18 @@ def idle() -> IdleReport:
     return IdleReport(20, 19, 60.0, 20.0, 2, 50_000, 50_400, 20.0, 3_000.0)
 
 
-def peers() -> PeersShown:
-    relay = tuple(Round(rate, 4.0, 0) for rate in (300.0, 250.0, 400.0))
-    nats = tuple(Round(200.0, 2.0, 0) for _ in relay)
-    column = Column(
-        "nats", nats, 200.0, 2.0, generator_bound=False, own_benchmark_per_s=(700.0, 900.0)
-    )
-    one = Comparison(16, 16, 300, 5.0, relay, 300.0, 4.0, (column,))
-    promise = Promise("nats", False, "it is written", beyond=Beyond("none", "some", "yes", "no"))
-    ratio = Spread(1.5, 1.25, 2.0)
+def peers() -> PeersReport:
+    relay = [Round(rate, rate, 4.0, 9.0, 0.9, 0.4, 0) for rate in (300.0, 250.0, 400.0)]
+    nats = Round(200.0, 200.0, 2.0, 9.0, 0.9, 0.4, 0)
+    beside = column("nats", relay, [Beside(nats, own) for own in (700.0, 800.0, 900.0)])
+    one = Comparison("16x16", 16, 16, 300, 5.0, 0.0, tuple(relay), 300.0, 4.0, (beside,))
+    worth = Beyond("none", "some", "yes", "no")
+    promise = Promise("nats", "2.9", False, "an answer", "it is written", worth, "a benchmark")
     floors = (
-        Judged(Floor("16x16", "nats", "rate", 1.2, 3.0), ratio, "floor"),
+        Judged(Floor("16x16", "nats", "rate", 1.2, 3.0), beside.rate_ratio, "floor"),
         Judged(Floor("1x1", "nats", "latency", 2.5, 1.2), None, "not measured"),
     )
-    return PeersShown("everything is on disk", (promise,), (one,), floors)
+    return PeersReport("everything is on disk", (promise,), 16, (one,), floors, None)
 
 
 def made_up_reports() -> dict[Kind, Struct]:

@@ -39,8 +39,11 @@ def test_every_kind_is_shown_in_the_order_of_the_kinds_whatever_order_they_come_
     assert places == sorted(places)
     for told in (
         "1.50 × · 1.25 … 2.00",  # beside nats, of the rounds
-        "NOT synced: it is written",
+        "2.00 × · 2.00 … 2.00",  # its latency
+        "NOT synced",
+        "nats (2.9)",
         "inbox: none; idempotency: some",
+        "Its own benchmark: a benchmark",
         "800 per s",
         "at most 2.5 ×",
         "20 conversations, 400 records",
