@@ -17,8 +17,8 @@ FLAKE8_ASYNC := --enable ASYNC1,ASYNC2 --disable ASYNC106
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all check tests conformance format bench bench-cells bench-nats \
-  bench-peers bench-peers-test isolation isolation-proof fuzz clean distclean
+.PHONY: help setup run test test-all check tests conformance format bench bench-cells bench-peers \
+  bench-peers-test isolation isolation-proof fuzz clean distclean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,15 +61,13 @@ bench: $(VENV)/.installed ## Measure a relay of its own: order, latency, through
 bench-cells: $(VENV)/.installed ## Measure every shape of load in turns, with ratios; into OUT=var/cells
 	@$(BIN)/python -m bench.cells --out $(or $(OUT),var/cells)
 
-bench-nats: $(VENV)/.installed ## Measure the relay beside nats-server, in turns
-	@$(PIP_INSTALL) -r requirements-bench.txt
-	@$(BIN)/python -m bench.beside_nats
-
-bench-peers: $(VENV)/.installed ## Measure the relay beside nats-server and redis-server, in turns
+# More words for it, as in `make bench-peers PEERS_FLAGS="--rounds 1"`.
+PEERS_FLAGS ?=
+bench-peers: $(VENV)/.installed ## Measure the relay beside other servers, in turns; into OUT=var/peers
 	@.ci/bench-peers $(BIN)/python
-	@$(BIN)/python -m bench.peers
+	@$(BIN)/python -m bench.peers --out $(or $(OUT),var/peers) $(PEERS_FLAGS)
 
-bench-peers-test: $(VENV)/.installed-dev ## Drive every peer for real, a second each
+bench-peers-test: $(VENV)/.installed-dev ## Drive every peer for real, and interrupt it
 	@.ci/bench-peers $(BIN)/python
 	@$(BIN)/python -m pytest -q -m peers tests/bench/peers
 

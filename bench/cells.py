@@ -10,7 +10,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
@@ -23,13 +22,15 @@ from rich.console import Console
 from bench.cells_result import Cell, CellsResult, Failure, cell_of, lmdb_beside
 from bench.cells_table import print_cells
 from bench.ending import unwound_when_told_to_end
-from bench.isolation.surroundings import machine, versions
+from bench.leaving import leaving
 from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport, measure_own_relay
+from bench.pages.result import command_line
 from bench.relay_of_its_own import StartError
 from bench.run import PACKAGES, RunError
 from bench.shape import Shape
 from bench.telling import print_json
+from relay.exits import CommandError
 
 CellName = Literal[
     "16x16", "1000x1", "16x1", "1x1", "hot", "hot-8", "hub", "zipf", "4KiB", "64KiB", "json", "sync"
@@ -40,8 +41,6 @@ PLAIN: Final[CellName] = "16x16"
 LMDB_ALONE: Final = "LMDB alone"
 """What follows the plain cell in each round, where it fails."""
 
-RESULT: Final = "result.json"
-PAGE: Final = "report.html"
 SYNC_DELAY_MS: Final = 5.0
 CONVERSATIONS: Final = 100_000
 
@@ -92,24 +91,22 @@ def cells(
     cell
         Only this one, beside 16x16; may be repeated.
     out
-        A directory that gets result.json and report.html.
+        A directory that gets result.json, the picture and report.html.
     json
         Print JSON on standard output instead of a table.
     """
     wanted = Wanted(rounds, seconds, warm_up, size, seed)
     names = [name for name in get_args(CellName) if not cell or name in (*cell, PLAIN)]
     try:
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)  # found out before hours of load, not after
-        with unwound_when_told_to_end():  # between two relays there are histories to remove
-            result = measure_cells(wanted, names)
-        if out is not None:
-            write_result(out, result)
+        with leaving(out, "cells", _command(wanted, cell), Path(gettempdir())) as leave:
+            with unwound_when_told_to_end():  # between two relays there are histories to remove
+                result = measure_cells(wanted, names)
+            leave(result)
     except (StartError, RunError) as error:
         Console(stderr=True).print(f"There are no figures: {error}.", soft_wrap=True)
         return 1
-    except OSError as error:
-        Console(stderr=True).print(f"The result cannot be written: {error.strerror}.")
+    except CommandError as error:
+        Console(stderr=True).print(f"{error.what}: {error.why}.", soft_wrap=True)
         return 1
     if json:
         print_json(result)
@@ -148,9 +145,6 @@ def measure_cells(wanted: Wanted, names: Sequence[CellName]) -> CellsResult:
     if not any(run is not None for of_one in runs.values() for run in of_one):
         raise RunError(failures[0].why)
     return CellsResult(
-        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=versions(),
-        machine=machine(Path(gettempdir())),
         rounds=wanted.rounds,
         plain=PLAIN,
         cells=tuple(_cells(names, runs)),
@@ -215,17 +209,16 @@ def shape_of(name: CellName, wanted: Wanted) -> Shape:
             return plain._replace(sync_delay_ms=SYNC_DELAY_MS)
 
 
-def write_result(directory: Path, result: CellsResult) -> None:
-    """Leave the figures, and a page that shows them, in a directory that is there.
-
-    Raises:
-        OSError: it cannot be written to.
-    """
-    from bench.cells_page import page_html  # imports matplotlib
-
-    text = msgspec.json.format(msgspec.json.encode(result), indent=1)
-    (directory / RESULT).write_bytes(text + b"\n")
-    (directory / PAGE).write_text(page_html(result), encoding="utf-8")
+def _command(wanted: Wanted, chosen: Sequence[CellName]) -> str:
+    words = [word for name in chosen for word in ("--cell", name)]
+    return command_line(
+        *("python", "-m", "bench.cells", *words),
+        rounds=wanted.rounds,
+        seconds=wanted.seconds,
+        warm_up=wanted.warm_up_seconds,
+        size=wanted.size,
+        seed=wanted.seed,
+    )
 
 
 def _turns(rounds: int, names: Sequence[CellName]) -> Iterator[tuple[int, CellName]]:

@@ -12,7 +12,6 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct
 
-from bench.isolation.surroundings import Machine, Versions
 from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport
 from bench.spread import Spread, spread
@@ -64,12 +63,8 @@ class Failure(Struct, frozen=True):
 
 
 class CellsResult(Struct, frozen=True):
-    """Everything; `result.json` holds this."""
+    """Everything; as JSON this is what `--json` prints."""
 
-    written_at: str
-    """In UTC, as ISO 8601 has it."""
-    versions: Versions
-    machine: Machine
     rounds: int
     plain: str
     """The cell that ratios are to."""

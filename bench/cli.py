@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import App, Parameter, validators
@@ -12,9 +13,11 @@ from rich.console import Console
 from bench.growth_command import growth
 from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
 from bench.isolation.command import isolation
+from bench.leaving import leaving
 from bench.offered.command import latency
 from bench.ordering import measure_own_relay, measure_relay_at
 from bench.ordering_table import print_ordering
+from bench.pages.result import command_line
 from bench.plan import CodecName, ShapeName
 from bench.relay_of_its_own import LIFTED
 from bench.replay_command import replay
@@ -132,6 +135,7 @@ def idle(
     *,
     connections: Annotated[int, Parameter(validator=_POSITIVE)] = 10_000,
     seconds: Annotated[float, Parameter(validator=validators.Number(gte=1, lte=3_600))] = 60.0,
+    out: Path | None = None,
     json: bool = False,
 ) -> int:
     """Open connections that say nothing, and tell what each costs the relay in memory.
@@ -146,12 +150,20 @@ def idle(
         How many.
     seconds
         How long they stay silent.
+    out
+        A directory that gets result.json and report.html, with pictures where there are any.
     json
         Print JSON on standard output instead of lines.
     """
-    with measuring():
+    command = command_line(
+        *("ksmp-relay", "bench", "idle"),
+        connections=connections,
+        seconds=seconds,
+    )
+    with measuring(), leaving(out, "idle", command, Path(gettempdir())) as leave:
         _say_what_is_lifted(LIFTED)
         report = measure_idle(connections, seconds)
+        leave(report)
     if json:
         print_json(report)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import Parameter, validators
@@ -9,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.growth import PAIRS, Cell, GrowthReport, GrowthShape, measure_growth
+from bench.leaving import leaving
+from bench.pages.result import command_line
 from bench.run import GENERATOR_BOUND
 from bench.telling import measuring, print_json, verdict_lines
 from relay.exits import CommandError, ExitCode
@@ -26,6 +30,7 @@ def growth(
     records: str = RECORDS,
     size: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 300,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3_600))] = 5.0,
+    out: Path | None = None,
     json: bool = False,
 ) -> int:
     """Measure what a message and a start cost, on stores of every size.
@@ -43,14 +48,24 @@ def growth(
         Bytes of ciphertext in each.
     seconds
         How long each size is measured.
+    out
+        A directory that gets result.json and report.html, with pictures where there are any.
     json
         Print JSON on standard output instead of a table.
     """
     shape = GrowthShape(
         _numbers("--conversations", conversations), _numbers("--records", records), size, seconds
     )
-    with measuring():
+    command = command_line(
+        *("ksmp-relay", "bench", "growth"),
+        conversations=conversations,
+        records=records,
+        size=size,
+        seconds=seconds,
+    )
+    with measuring(), leaving(out, "growth", command, Path(gettempdir())) as leave:
         report = measure_growth(shape)
+        leave(report)
     if json:
         print_json(report)
     else:

@@ -54,6 +54,17 @@ def recorded_aside(history: Path) -> Iterator[Path]:
         move(recorded, history)
 
 
+@contextmanager
+def aside() -> Iterator[Path]:
+    """A directory for a history that is not kept, in memory if the system has room there.
+
+    It is not moved to a disk in the end, where writing it out would be a part of the next run.
+    """
+    memory = _memory(ROOM_FOR_HISTORY_BYTES)
+    with TemporaryDirectory(prefix="ksmp-history-", dir=memory) as name:
+        yield Path(name)
+
+
 def _memory(room_bytes: int) -> Path | None:
     """Where directories in memory can be made, if there is such a place with so much room."""
     if not IN_MEMORY.is_dir() or not os.access(IN_MEMORY, os.W_OK):

@@ -35,7 +35,7 @@ class Plan(Struct, frozen=True):
     seconds: float
     warm_up_seconds: float
     delivery: str = ""
-    """Only beside NATS: `core` or `consumer` (`bench.nats`)."""
+    """Only beside NATS: `core` or `consumer` (`bench.peers.nats_load`)."""
     streams: int = 1
     """Only beside NATS: over how many streams the conversations are spread."""
     history: str = ""

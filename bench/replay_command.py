@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import Parameter, validators
 from rich.console import Console
 
+from bench.leaving import leaving
+from bench.pages.result import command_line
 from bench.replay import ReplayReport, ReplayShape, measure_replay
 from bench.run import GENERATOR_BOUND
 from bench.telling import measuring, print_json, verdict_lines
@@ -24,6 +28,7 @@ def replay(
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3_600))] = 10.0,
     seed: int = 1,
     ratio: Annotated[bool, Parameter(negative="")] = False,
+    out: Path | None = None,
     json: bool = False,
 ) -> int:
     """Let one client read a long inbox from the beginning, and measure what others notice of it.
@@ -47,12 +52,25 @@ def replay(
         Decides who sends when.
     ratio
         Also measure 16 pairs × 16 in flight, and tell how many frames there are to one message.
+    out
+        A directory that gets result.json and report.html, with pictures where there are any.
     json
         Print JSON on standard output instead of lines.
     """
     shape = ReplayShape(records, size, pairs, rate, seconds, seed)
-    with measuring():
+    command = command_line(
+        *("ksmp-relay", "bench", "replay"),
+        records=records,
+        size=size,
+        pairs=pairs,
+        rate=rate,
+        seconds=seconds,
+        seed=seed,
+        ratio=ratio,
+    )
+    with measuring(), leaving(out, "replay", command, Path(gettempdir())) as leave:
         report = measure_replay(shape, ratio_seconds=max(2.0, seconds) if ratio else None)
+        leave(report)
     if json:
         print_json(report)
     else:

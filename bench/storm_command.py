@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import Parameter, validators
 from rich.console import Console
 
+from bench.leaving import leaving
+from bench.pages.result import command_line
 from bench.run import GENERATOR_BOUND
 from bench.storm import StormReport, StormShape, measure_storm
 from bench.telling import measuring, print_json, verdict_lines
@@ -22,6 +26,7 @@ def storm(
     size: Annotated[int, Parameter(validator=_POSITIVE)] = 300,
     spread: Annotated[float, Parameter(validator=validators.Number(gte=0, lte=600))] = 2.0,
     seed: int = 1,
+    out: Path | None = None,
     json: bool = False,
 ) -> int:
     """Drop all clients at once, store messages meanwhile, and let all come back with cursors.
@@ -41,11 +46,22 @@ def storm(
         Seconds over which they come back, each at a moment of its own.
     seed
         Decides who comes back when.
+    out
+        A directory that gets result.json and report.html, with pictures where there are any.
     json
         Print JSON on standard output instead of lines.
     """
-    with measuring():
+    command = command_line(
+        *("ksmp-relay", "bench", "storm"),
+        connections=connections,
+        messages=messages,
+        size=size,
+        spread=spread,
+        seed=seed,
+    )
+    with measuring(), leaving(out, "storm", command, Path(gettempdir())) as leave:
         report = measure_storm(StormShape(connections, messages, size, spread, seed))
+        leave(report)
     if json:
         print_json(report)
     else:

@@ -8,7 +8,6 @@ report are not among them, since `bench report` draws them again.
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -20,9 +19,9 @@ from msgspec import Struct
 
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Findings
-from bench.isolation.surroundings import Machine, Versions, machine, versions
 from bench.isolation.timeline import Moment, Timeline
-from storage.directory import sync_directory
+from bench.pages.files import readable, write_whole
+from bench.pages.surroundings import Machine, Versions, machine, versions
 
 FORMAT: Final = 1
 
@@ -103,7 +102,7 @@ def write_bundle(
         OSError: something cannot be written.
     """
     (directory / EXPERIMENT).unlink(missing_ok=True)  # until all is there again, it is no bundle
-    _write(directory / RESULT, _readable(findings))
+    write_whole(directory / RESULT, readable(findings))
     provenance = Provenance(
         bundle=FORMAT,
         written_at=(now or datetime.now(UTC)).isoformat(timespec="seconds"),
@@ -114,7 +113,7 @@ def write_bundle(
     )
     moments = tuple(timeline.moments)
     write_drawings(Bundle(directory, provenance, findings, moments), timeline)
-    _write(directory / EXPERIMENT, _readable(provenance))
+    write_whole(directory / EXPERIMENT, readable(provenance))
 
 
 def write_drawings(bundle: Bundle, timeline: Timeline) -> None:
@@ -128,10 +127,10 @@ def write_drawings(bundle: Bundle, timeline: Timeline) -> None:
 
     pictures = draw(timeline, bundle.findings)
     for picture in pictures:
-        _write(bundle.directory / f"{picture.name}.svg", picture.svg)
-        _write(bundle.directory / f"{picture.name}.png", picture.png)
+        write_whole(bundle.directory / f"{picture.name}.svg", picture.svg)
+        write_whole(bundle.directory / f"{picture.name}.png", picture.png)
     page = report_html(bundle.provenance, bundle.findings, pictures)
-    _write(bundle.directory / REPORT, page.encode())
+    write_whole(bundle.directory / REPORT, page.encode())
 
 
 def read_bundle(directory: Path) -> Bundle:
@@ -178,18 +177,3 @@ def _evidence(directory: Path, name: str) -> Evidence:
             return Evidence(path.stat().st_size, file_digest(file, "sha256").hexdigest())
     except OSError as error:
         raise BundleError(f"{name} cannot be read: {error.strerror}") from None
-
-
-def _readable(value: Struct) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing, on disk when this returns."""
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    sync_directory(path.parent)

@@ -39,7 +39,8 @@ from bench.isolation.results import (
     write_results,
 )
 from bench.isolation.results_page import page_on_disk, results_page
-from bench.isolation.surroundings import machine, versions
+from bench.pages import wording as words
+from bench.pages.surroundings import machine, versions
 from bench.places import stores_of
 from bench.relay_of_its_own import StartError
 from bench.run import RunError
@@ -153,7 +154,7 @@ def _row(found: Findings) -> tuple[str, ...]:
         found.conclusion,
         f"{w.of_bystanders(found, seen.baseline_p99_ms)} → {p99} ≤ {w.bound(seen.allowed_p99_ms)}",
         f"{worst} ≤ {w.bound(seen.allowed_worst_ms)}",
-        w.share(found.victims.availability),
+        words.share(found.victims.availability),
         ", ".join(found.checker.violated) or "none",
     )
 

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from bench.checker.printing import excerpt_lines
 from bench.isolation import wording as w
 from bench.isolation.findings import Findings
-from bench.isolation.markup import Markup, drawing, element, table
+from bench.pages import wording as words
+from bench.pages.markup import Markup, element, table
+from bench.pages.origin import machine_rows, sync_row, versions_rows
+from bench.pages.page import figure, page, texts
 
 if TYPE_CHECKING:
     from bench.isolation.bundle import Provenance
-    from bench.isolation.plots.canvas import Picture
-    from bench.isolation.results import Results
-
-# No policy lets this page load or run anything, so that none of its text ever could.
-POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-
-STYLE: Final = """
-:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #595959; --line: #d5d5d5;
-  --good: #007a5a; --bad: #b33c00; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --paper: #161616; --soft: #a8a8a8; --line: #444; --good: #4fc3a1;
-    --bad: #ff9a66; }
-  figure svg { filter: invert(0.91) hue-rotate(180deg); }
-}
-body { font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 62rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.3; border-left: 0.4rem solid var(--soft);
-  padding-left: 0.8rem; }
-h1.good { border-color: var(--good); } h1.bad { border-color: var(--bad); }
-h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-.quick { font-size: clamp(2rem, 8vw, 4rem); font-weight: 800; line-height: 1.1; text-align: center;
-  border: 0.4rem solid var(--bad); color: var(--bad); padding: 1rem; margin: 0 0 1rem; }
-.wide, figure { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; }
-caption { text-align: left; font-weight: 600; padding-bottom: 0.3rem; }
-th, td { padding: 0.25rem 0.8rem; border-bottom: 1px solid var(--line); text-align: right;
-  vertical-align: top; font-variant-numeric: tabular-nums; }
-th[scope=row], .texts td, .texts th { text-align: left; } th { font-weight: 500; }
-td.bad { color: var(--bad); font-weight: 700; }
-figure svg { width: 100%; min-width: 40rem; height: auto; display: block; }
-figcaption, .note { color: var(--soft); }
-pre { overflow-x: auto; padding: 0.8rem; border: 1px solid var(--line); }
-@media print { figure, table { break-inside: avoid; } figure svg { min-width: 0; } }
-"""
+    from bench.pages.canvas import Picture
 
 LEGEND: Final = (
     "Bystanders are conversations that the fault does not strike, victims those that it does. A"
@@ -57,25 +27,15 @@ LEGEND: Final = (
 
 def report_html(provenance: Provenance, findings: Findings, pictures: Sequence[Picture]) -> str:
     """The page, the same for the same experiment."""
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("title", f"Isolation experiment: {findings.fault}, {findings.conclusion}"),
-        element("style", Markup(STYLE)),
-    )
-    main = element(
-        "main",
+    return page(
+        f"Isolation experiment: {findings.fault}, {findings.conclusion}",
         *_conclusion(provenance, findings),
         *_figures(findings),
         element("h2", "Pictures"),
-        *(_figure(picture) for picture in pictures),
+        *(figure(picture) for picture in pictures),
         *_verdicts(findings),
         *_origin(provenance, findings),
     )
-    page = element("html", head, element("body", main), lang="en")
-    return f"<!doctype html>\n{page.html}\n"
 
 
 def _conclusion(provenance: Provenance, findings: Findings) -> Iterator[Markup]:
@@ -92,8 +52,8 @@ def _conclusion(provenance: Provenance, findings: Findings) -> Iterator[Markup]:
         "p",
         f"{findings.conversations:,} conversations, {findings.victims.conversations:,} of them"
         f" struck by the fault {findings.fault}, {findings.seconds:g} seconds in all, at"
-        f" {w.rate(findings.rate_per_s)}. Of the victims' sends in the fault"
-        f" {w.share(findings.victims.availability)} were acked within a second.",
+        f" {words.rate(findings.rate_per_s)}. Of the victims' sends in the fault"
+        f" {words.share(findings.victims.availability)} were acked within a second.",
     )
     yield element("p", LEGEND, class_="note")
 
@@ -122,7 +82,7 @@ def _of_bystanders(findings: Findings) -> Markup:
                 of(bystanders.fault_p99_ms),
                 w.bound(bystanders.allowed_p99_ms),
             ),
-            ("ack, p99, ratio", "1", w.ratio(bystanders.ratio), ""),
+            ("ack, p99, ratio", "1", words.ratio(bystanders.ratio), ""),
             (
                 "ack, worst",
                 of(bystanders.baseline_worst_ms),
@@ -148,11 +108,11 @@ def _of_victims(findings: Findings) -> Markup:
             ("sends", f"{victims.sends:,}"),
             ("acked, sooner or later", f"{victims.acked:,}"),
             ("refusals", f"{victims.refused:,}"),
-            ("availability: acked within a second", w.share(victims.availability)),
-            ("ack, p99", w.latency(victims.fault_p99_ms) if victims.sends else w.UNKNOWN),
+            ("availability: acked within a second", words.share(victims.availability)),
+            ("ack, p99", words.latency(victims.fault_p99_ms) if victims.sends else words.UNKNOWN),
             (
                 "from the end of the fault until all were acked again",
-                w.if_seen(victims.recovery_ms),
+                words.if_seen(victims.recovery_ms),
             ),
         ),
     )
@@ -165,20 +125,11 @@ def _of_restarts(findings: Findings) -> Markup:
         ("", "figure"),
         (
             ("restarts", f"{findings.restarts:,}"),
-            ("from a failure to the restart, median", w.if_seen(restart.p50_ms)),
-            ("from a failure to the restart, worst", w.if_seen(restart.worst_ms)),
+            ("from a failure to the restart, median", words.if_seen(restart.p50_ms)),
+            ("from a failure to the restart, worst", words.if_seen(restart.worst_ms)),
             ("quarantines", f"{findings.quarantines:,}"),
             ("dead letters", f"{findings.dead_letters:,}"),
         ),
-    )
-
-
-def _figure(picture: Picture) -> Markup:
-    return element(
-        "figure",
-        drawing(picture.svg, picture.name, picture.title, picture.alt),
-        element("figcaption", f"{picture.title}. {picture.alt}"),
-        tabindex="0",
     )
 
 
@@ -217,20 +168,17 @@ def _word(verdict: str) -> Markup:
 
 
 def _origin(provenance: Provenance, findings: Findings) -> Iterator[Markup]:
+    machine = provenance.machine
     yield element("h2", "Where this comes from")
-    yield _texts("Configuration", _configuration(provenance, findings))
-    yield _texts("Versions", versions_rows(provenance))
-    yield _texts("Machine", (*machine_rows(provenance), _sync_row(provenance)))
+    yield texts("Configuration", _configuration(provenance, findings))
+    yield texts("Versions", versions_rows(provenance.versions))
+    yield texts("Machine", (*machine_rows(machine), sync_row(machine)))
     yield element("h2", "Run it again")
     yield element("p", "DIR is the directory of this report: the bundle with all it needs.")
     yield element("pre", element("code", "ksmp-relay bench rerun DIR"), tabindex="0")
     yield element("p", "To judge the history once more, and to draw all of this again:")
     again = "ksmp-relay check DIR/history\nksmp-relay bench report DIR"
     yield element("pre", element("code", again), tabindex="0")
-
-
-def _texts(caption: str, rows: Iterable[tuple[str, str]]) -> Markup:
-    return element("div", table(caption, ("", ""), rows), class_="texts")
 
 
 def _configuration(provenance: Provenance, findings: Findings) -> Iterator[tuple[str, str]]:
@@ -241,40 +189,14 @@ def _configuration(provenance: Provenance, findings: Findings) -> Iterator[tuple
     yield "seconds in all", f"{experiment.seconds:g}"
     for phase, (began_s, ended_s) in experiment.phases.items():
         yield phase, f"{began_s:g} s to {ended_s:g} s"
-    yield "sends of all conversations", w.rate(findings.rate_per_s)
-    yield "saturation, measured", w.rate(findings.saturation_per_s)
+    yield "sends of all conversations", words.rate(findings.rate_per_s)
+    yield "saturation, measured", words.rate(findings.saturation_per_s)
     yield "bytes of ciphertext", f"{experiment.size:,}"
     if findings.fault in ("slow-sync", "slow-loop"):
         yield "how long the relay was held up, each time", f"{experiment.slower_ms} ms"
     yield "seed", str(findings.seed)
-    yield "load generator", f"{w.share(findings.generator_cpu)} of a core"
-    yield "relay", f"{w.share(findings.relay_cpu)} of a core"
+    yield "load generator", f"{words.share(findings.generator_cpu)} of a core"
+    yield "relay", f"{words.share(findings.relay_cpu)} of a core"
     if findings.flooder_cpu is not None:
-        yield "flooders", f"{w.share(findings.flooder_cpu)} of a core"
+        yield "flooders", f"{words.share(findings.flooder_cpu)} of a core"
     yield "written at", provenance.written_at
-
-
-def versions_rows(provenance: Provenance) -> Iterator[tuple[str, str]]:
-    """Name and version of all that ran."""
-    versions = provenance.versions
-    yield "relay", versions.relay
-    yield "Python", versions.python
-    yield "LMDB, the library", versions.lmdb_library
-    yield from sorted(versions.packages.items())
-
-
-def machine_rows(provenance: Provenance | Results) -> Iterator[tuple[str, str]]:
-    """The facts about the machine that do not change from one minute to the next."""
-    machine = provenance.machine
-    yield "processor", machine.cpu or w.UNKNOWN
-    yield "cores", str(machine.cores)
-    yield "architecture", machine.architecture
-    yield "system", f"{machine.system} {machine.kernel}"
-    yield "memory", w.UNKNOWN if machine.memory_mib is None else f"{machine.memory_mib:,} MiB"
-    yield "file system of the store", machine.file_system or w.UNKNOWN
-
-
-def _sync_row(provenance: Provenance) -> tuple[str, str]:
-    machine = provenance.machine
-    sync, worst = w.latency(machine.sync_ms), w.latency(machine.worst_sync_ms)
-    return "a sync of 4 KiB, with nothing else going on", f"median {sync}, worst {worst}"

@@ -26,6 +26,7 @@ from bench.isolation.bundle import (
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Findings
 from bench.isolation.timeline import Timeline
+from bench.pages import wording as words
 from bench.telling import measuring, print_json
 from relay.exits import CommandError, ExitCode
 
@@ -171,11 +172,11 @@ def redraw(directory: Path, timeline_of: TimelineOf) -> None:
 
 def differences(then: Provenance, now: Provenance) -> tuple[Difference, ...]:
     """What is not the same in versions and machines; how long a sync takes is a figure."""
-    from bench.isolation.report import machine_rows, versions_rows
+    from bench.pages.origin import machine_rows, versions_rows
 
     both: tuple[tuple[Of, dict[str, str], dict[str, str]], ...] = (
-        ("version", dict(versions_rows(then)), dict(versions_rows(now))),
-        ("machine", dict(machine_rows(then)), dict(machine_rows(now))),
+        ("version", dict(versions_rows(then.versions)), dict(versions_rows(now.versions))),
+        ("machine", dict(machine_rows(then.machine)), dict(machine_rows(now.machine))),
     )
     found = []
     for of, before, after in both:
@@ -198,19 +199,19 @@ def figures(comparison: Comparison) -> Iterator[Figure]:
         return show(then), show(now)
 
     yield Figure("conclusion", *both(lambda one: one.conclusion))
-    yield Figure("sends per second", *both(lambda one: w.rate(one.rate_per_s)))
+    yield Figure("sends per second", *both(lambda one: words.rate(one.rate_per_s)))
     yield Figure("bystanders, samples", *both(lambda one: f"{one.bystanders.samples:,}"))
     yield Figure("p99 in the baseline", *of(was.baseline_p99_ms, has_become.baseline_p99_ms))
     yield Figure("p99 in the fault", *of(was.fault_p99_ms, has_become.fault_p99_ms))
-    yield Figure("ratio", *both(lambda one: w.ratio(one.bystanders.ratio)))
+    yield Figure("ratio", *both(lambda one: words.ratio(one.bystanders.ratio)))
     yield Figure("worst in the fault", *of(was.worst_ms, has_become.worst_ms))
-    yield Figure("victims, availability", *both(lambda one: w.share(one.victims.availability)))
-    yield Figure("victims, recovery", *both(lambda one: w.if_seen(one.victims.recovery_ms)))
+    yield Figure("victims, availability", *both(lambda one: words.share(one.victims.availability)))
+    yield Figure("victims, recovery", *both(lambda one: words.if_seen(one.victims.recovery_ms)))
     yield Figure("restarts", *both(lambda one: f"{one.restarts:,}"))
-    yield Figure("restart, median", *both(lambda one: w.if_seen(one.time_to_restart.p50_ms)))
+    yield Figure("restart, median", *both(lambda one: words.if_seen(one.time_to_restart.p50_ms)))
     yield Figure("quarantines", *both(lambda one: f"{one.quarantines:,}"))
     yield Figure("dead letters", *both(lambda one: f"{one.dead_letters:,}"))
-    syncs = (w.latency(comparison.then_sync_ms), w.latency(comparison.now_sync_ms))
+    syncs = (words.latency(comparison.then_sync_ms), words.latency(comparison.now_sync_ms))
     yield Figure("a sync of the disk, median", *syncs)
     yield Figure("promises broken", *both(lambda one: ", ".join(one.checker.violated) or "none"))
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import FaultName, Findings
-from bench.isolation.surroundings import Machine, Versions
+from bench.pages.surroundings import Machine, Versions
 
 RESULTS: Final = "results.json"
 ON_DISK: Final = "on-disk.json"

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.isolation import wording as w
 from bench.isolation.findings import Findings
-from bench.isolation.report import machine_rows
 from bench.isolation.results import ON_DISK, RESULTS, Outcome, Results
+from bench.pages import wording as words
+from bench.pages.origin import machine_rows
 
 
 def results_page(results: Results, pictures: str = "isolation") -> str:
@@ -104,23 +105,25 @@ def _shared(outcomes: Iterable[Outcome]) -> Iterator[Sequence[str]]:
                 _later(seen.baseline_p99_ms, seen.fault_p99_ms),
                 _later(seen.baseline_worst_ms, seen.worst_ms),
                 f"{found.victims.refused:,}",
-                w.share(found.relay_cpu),
+                words.share(found.relay_cpu),
             )
 
 
 def _later(before_ms: float | None, in_fault_ms: float | None) -> str:
     if before_ms is None or in_fault_ms is None:
-        return w.NEVER
-    return w.latency(in_fault_ms - before_ms) if in_fault_ms > before_ms else "nothing"
+        return words.NEVER
+    return words.latency(in_fault_ms - before_ms) if in_fault_ms > before_ms else "nothing"
 
 
 def _surroundings(results: Results, name: str) -> str:
-    machine = dict(machine_rows(results))
+    machine = dict(machine_rows(results.machine))
+    on = results.machine
+    sync, worst = words.latency(on.sync_ms), words.latency(on.worst_sync_ms)
     return (
         f"Measured at {results.written_at} on {machine['processor']}, {machine['cores']} cores,"
         f" {machine['memory']}, {machine['system']}, the store on"
         f" {machine['file system of the store']}, where a sync of 4 KiB took"
-        f" {w.latency(results.machine.sync_ms)} (worst {w.latency(results.machine.worst_sync_ms)});"
+        f" {sync} (worst {worst});"
         f" relay {results.versions.relay}, {results.versions.python}. The whole figures are in"
         f" [{name}](isolation/{name})."
     )
@@ -149,13 +152,13 @@ def _of_victims(found: Findings) -> Sequence[str]:
     return (
         f"`{found.fault}`",
         f"{victims.conversations:,}",
-        w.share(victims.availability),
+        words.share(victims.availability),
         f"{victims.acked:,} of {victims.sends:,}",
-        w.if_seen(victims.recovery_ms),
+        words.if_seen(victims.recovery_ms),
         f"{found.restarts:,}",
         f"{found.quarantines:,}",
         f"{found.dead_letters:,}",
-        w.share(found.relay_cpu),
+        words.share(found.relay_cpu),
         ", ".join(found.checker.violated) or "none",
     )
 

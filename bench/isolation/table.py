@@ -11,6 +11,7 @@ from rich.table import Table
 from bench.checker.printing import excerpt_lines
 from bench.isolation import wording as w
 from bench.isolation.findings import Findings
+from bench.pages import wording as words
 from bench.run import GENERATOR_BOUND
 
 
@@ -42,7 +43,7 @@ def _latencies(findings: Findings) -> Table:
     table.add_row("bystanders, fault", *of(*struck, seen.delivery_fault_p99_ms))
     table.add_row("allowed", "", w.bound(seen.allowed_p99_ms), w.bound(seen.allowed_worst_ms), "")
     if victims.sends:
-        table.add_row("victims, fault", "", w.latency(victims.fault_p99_ms), "", "")
+        table.add_row("victims, fault", "", words.latency(victims.fault_p99_ms), "", "")
     return table
 
 
@@ -52,7 +53,8 @@ def _remarks(findings: Findings) -> Iterator[str]:
         yield f"{w.unread(findings)}."
     yield from _of_victims(findings)
     restart = findings.time_to_restart
-    took = "" if restart.p50_ms is None else f", half of them within {w.latency(restart.p50_ms)}"
+    half = words.if_seen(restart.p50_ms)
+    took = "" if restart.p50_ms is None else f", half of them within {half}"
     yield (
         f"Restarts: {findings.restarts:,}{took}; quarantines: {findings.quarantines:,};"
         f" dead letters: {findings.dead_letters:,}."
@@ -72,12 +74,12 @@ def _of_victims(findings: Findings) -> Iterator[str]:
         return
     recovery = victims.recovery_ms
     yield (
-        f"Victims: {w.share(victims.availability)} of {victims.sends:,} sends acked within a"
+        f"Victims: {words.share(victims.availability)} of {victims.sends:,} sends acked within a"
         f" second, {victims.acked:,} in the end, {victims.refused:,} refusals; "
         + (
             "not all of them were acked again before the end."
             if recovery is None
-            else f"all acked again {w.latency(recovery)} after the fault."
+            else f"all acked again {words.latency(recovery)} after the fault."
         )
     )
 

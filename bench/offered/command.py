@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import Parameter, validators
@@ -10,11 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.checker.printing import excerpt_lines
+from bench.leaving import leaving
 from bench.offered.sweep import LatencyReport, Wish, measure_latency
+from bench.pages.result import command_line
+from bench.places import stores_of
 from bench.run import GENERATOR_BOUND
 from bench.spread import Spread
 from bench.telling import measuring, print_json, require_both_or_neither
 from relay.exits import ExitCode
+
+WIDTH: Final = 110
+"""Columns that the table needs."""
 
 _POSITIVE: Final = validators.Number(gte=1)
 
@@ -31,6 +38,7 @@ def latency(
     in_memory: bool = False,
     url: str | None = None,
     tokens: Annotated[Path | None, Parameter(validator=validators.Path(exists=True))] = None,
+    out: Path | None = None,
     json: bool = False,
 ) -> int:
     """Offer loads that do not wait for the relay, and tell how long messages take at each.
@@ -61,13 +69,30 @@ def latency(
         A relay that runs already; needs --tokens.
     tokens
         A file with one token a line, two for each pair, in pair order.
+    out
+        A directory that gets result.json, the pictures and report.html.
     json
         Print JSON on standard output instead of a table.
     """
     require_both_or_neither(url, tokens)
     wish = Wish(rate, pairs, size, seconds, warm_up, runs, seed, in_memory, url, tokens)
-    with measuring():
+    command = command_line(
+        *("ksmp-relay", "bench", "latency"),
+        rate=rate,
+        pairs=pairs,
+        size=size,
+        seconds=seconds,
+        warm_up=warm_up,
+        runs=runs,
+        seed=seed,
+        in_memory=in_memory,
+        url=url and "URL",
+        tokens=tokens and "FILE",
+    )
+    store = Path(gettempdir()) if url else stores_of(in_memory=in_memory)
+    with measuring(), leaving(out, "latency", command, store) as leave:
         report = measure_latency(wish)
+        leave(report)
     if json:
         print_json(report)
     else:
@@ -77,12 +102,18 @@ def latency(
 
 def _print(report: LatencyReport) -> None:
     columns = ("offered/s", "acked/s", "p50 ms", "p99 ms", "p99.9 ms", "worst ms", "delivery p99")
-    table = Table(*columns, title="Acks, from when the send was meant: median (lowest to highest)")
+    table = Table(
+        *columns, title="Acks, from when the send was meant: medians, lowest … highest below"
+    )
+    for column in table.columns:
+        column.justify = "right"
     console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, width=max(WIDTH, console.width))
     for one in report.loads:
         acks = one.ack_p50_ms, one.ack_p99_ms, one.ack_p999_ms, one.ack_worst_ms
-        figures = (_words(spread) for spread in (one.acked_per_s, *acks, one.delivery_p99_ms))
-        table.add_row(f"{one.rate_per_s:,.0f}{' *' if one.generator_bound else ''}", *figures)
+        offered = f"{one.rate_per_s:,.0f}{' *' if one.generator_bound else ''}"
+        latencies = (_words(spread, 2) for spread in (*acks, one.delivery_p99_ms))
+        table.add_row(offered, _words(one.acked_per_s, 0), *latencies)
     console.print(table)
     if any(one.generator_bound for one in report.loads):
         bound = f"{GENERATOR_BOUND:.0%}"
@@ -97,5 +128,8 @@ def _print(report: LatencyReport) -> None:
     console.print("Every promise kept." if report.is_good else "Not every promise was kept.")
 
 
-def _words(spread: Spread) -> str:
-    return f"{spread.median:,.2f} ({spread.lowest:,.2f} to {spread.highest:,.2f})"
+def _words(spread: Spread, digits: int) -> str:
+    median, lowest, highest = (
+        f"{one:,.{digits}f}" for one in (spread.median, spread.lowest, spread.highest)
+    )
+    return f"{median}\n{lowest} … {highest}"

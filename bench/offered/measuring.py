@@ -24,6 +24,9 @@ class Figures(Struct, frozen=True):
     unacked: int
     undelivered: int
     """Never acked, never delivered: they have no latency, and are not among the percentiles."""
+    ack_histogram: str
+    delivery_histogram: str
+    """HDR histograms, in microseconds, as `bench.latency.Histogram` encodes them."""
 
 
 def figures_of(story: Story) -> Figures:
@@ -50,14 +53,17 @@ def figures_of(story: Story) -> Figures:
         else:
             deliveries.record((delivered_at - meant_at) / NS)
             worst_delivery = max(worst_delivery, (delivered_at - meant_at) / NS)
+    ack, delivery = acks.histogram(), deliveries.histogram()
     return Figures(
         round(offered / seconds, 1),
         round(acked / seconds, 1),
         round(delivered / seconds, 1),
-        acks.percentiles(),
-        deliveries.percentiles(),
+        ack.percentiles,
+        delivery.percentiles,
         round(worst_ack * 1_000, 3),
         round(worst_delivery * 1_000, 3),
         unacked,
         undelivered,
+        ack.encoded,
+        delivery.encoded,
     )

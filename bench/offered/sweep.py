@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -17,7 +16,7 @@ from bench.offered import plan as plans
 from bench.offered.measuring import Figures, figures_of
 from bench.offered.plan import Offered, OfferedPlan
 from bench.ordering import relay_version
-from bench.places import stores_of
+from bench.places import aside, stores_of
 from bench.plan import Progress, Refused, Started, Stopped
 from bench.relay_of_its_own import relay_of_its_own
 from bench.run import ENDED_EARLY, GENERATOR_BOUND, RunError, ServerCpu, generator, progress_bar
@@ -65,12 +64,15 @@ class Load(Struct, frozen=True):
 
     rate_per_s: float
     acked_per_s: Spread
+    delivered_per_s: Spread
     ack_p50_ms: Spread
     ack_p99_ms: Spread
     ack_p999_ms: Spread
     ack_worst_ms: Spread
     delivery_p50_ms: Spread
     delivery_p99_ms: Spread
+    delivery_p999_ms: Spread
+    delivery_worst_ms: Spread
     generator_bound: bool
     """Whether the generator was so busy in a run that these figures are its own."""
     runs: tuple[LoadRun, ...]
@@ -121,12 +123,15 @@ def load_of(rate_per_s: float, runs: Sequence[LoadRun]) -> Load:
     return Load(
         rate_per_s,
         spread([one.acked_per_s for one in figures]),
+        spread([one.delivered_per_s for one in figures]),
         spread([one.ack_ms.p50 for one in figures]),
         spread([one.ack_ms.p99 for one in figures]),
         spread([one.ack_ms.p999 for one in figures]),
         spread([one.worst_ack_ms for one in figures]),
         spread([one.delivery_ms.p50 for one in figures]),
         spread([one.delivery_ms.p99 for one in figures]),
+        spread([one.delivery_ms.p999 for one in figures]),
+        spread([one.worst_delivery_ms for one in figures]),
         any(run.generator_cpu > GENERATOR_BOUND for run in runs),
         tuple(runs),
     )
@@ -154,8 +159,8 @@ def _relay(wish: Wish) -> Iterator[_Relay]:
 
 
 def _run(wish: Wish, rate_per_s: float, seed: int, relay: _Relay) -> LoadRun:
-    with TemporaryDirectory(prefix="ksmp-history-") as name:
-        history = Path(name) / "history"
+    with aside() as directory:
+        history = directory / "history"
         plan = OfferedPlan(
             relay.url,
             relay.tokens,

@@ -12,20 +12,28 @@ from bench.peers.server import (
     await_start,
     free_port,
     listens,
+    package_version,
     program,
     serving,
     temporary_directory,
 )
 
 
+def redis_version() -> str:
+    """As its package says."""
+    return package_version("redis-server")
+
+
 @contextmanager
-def redis_server(append_fsync: Literal["always", "no"]) -> Iterator[Server]:
+def redis_server(
+    append_fsync: Literal["always", "no"], *, sync_delay_ms: float = 0.0
+) -> Iterator[Server]:
     """A server that runs until the block ends; then its file is removed.
 
     Raises:
         StartError: it is not installed, or does not start.
     """
-    path = program("redis-server", "redis-server")
+    path = program("redis-server")
     with temporary_directory() as directory:
         port = free_port()
         settings = {
@@ -40,6 +48,6 @@ def redis_server(append_fsync: Literal["always", "no"]) -> Iterator[Server]:
             "maxclients": "20000",
         }
         words = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        with serving([path, *words], directory) as process:
+        with serving([path, *words], directory, sync_delay_ms) as (process, pid):
             await_start(lambda: listens(port), process, directory)
-            yield Server(f"redis://{LOOPBACK}:{port}", process.pid)
+            yield Server(f"redis://{LOOPBACK}:{port}", pid)

@@ -14,11 +14,14 @@ import pytest
 
 from bench import cells
 from bench.cells import CellName, Wanted, measure_cells, shape_of
-from bench.cells_page import page_html
 from bench.cells_result import CellsResult, Failure, cell_of, lmdb_beside
+from bench.cells_section import cells_section
 from bench.lmdb_alone import LmdbReport
 from bench.ordering import OrderingReport
+from bench.pages.report import report_html
+from bench.pages.result import read_result
 from bench.run import RunError
+from bench.sections import shown
 from bench.shape import Shape
 from bench.spread import Spread
 from tests.bench.made_up import ordering_report
@@ -118,7 +121,7 @@ def test_a_run_that_fails_is_told_and_what_is_finished_is_kept(
 
     code = cells.cells(rounds=2, cell=("json",), out=tmp_path)
 
-    result = msgspec.json.decode((tmp_path / "result.json").read_bytes(), type=CellsResult)
+    result = msgspec.json.decode(read_result(tmp_path / "result.json").report, type=CellsResult)
     assert code == 1
     assert result.failures == (Failure(1, "json", "no run 2"), Failure(2, "16x16", "no run 4"))
     assert [[run.acked_per_s for run in one.runs] for one in result.cells] == [[100], [300]]
@@ -142,7 +145,7 @@ def test_what_only_lmdb_failed_at_is_kept_too(monkeypatch: pytest.MonkeyPatch) -
     assert result.lmdb_alone is None
     assert [one.cell for one in result.failures] == ["LMDB alone"] * 2
     assert len(result.cells[0].runs) == 2
-    assert "no room" in page_html(result)
+    assert "no room" in "".join(part.html for part in cells_section(result).content)
 
 
 def test_where_nothing_could_be_measured_there_is_no_result(
@@ -167,9 +170,10 @@ def test_a_page_shows_every_cell_and_loads_nothing(monkeypatch: pytest.MonkeyPat
         result, cells=(*result.cells, cell_of("json", bound, [ordering_report(200.0)]))
     )
 
-    page = page_html(result)
+    section = cells_section(result)
+    page = "".join(part.html for part in section.content)
 
-    assert page == page_html(result)
+    assert section == cells_section(result)
     for text in (
         "16x16",
         "hot",
@@ -178,11 +182,11 @@ def test_a_page_shows_every_cell_and_loads_nothing(monkeypatch: pytest.MonkeyPat
         "200 · 200 … 200",
         "1.00 · 1.00 … 1.00",
         "16x16 to it: 0.50",
-        "<svg",
     ):
         assert text in page
-    # Names of namespaces are the only addresses.
-    assert not re.search(r"<script|<img|(src|href)=\"(?!#)", page)
+    (picture,) = section.pictures
+    assert b"<svg" in picture.svg
+    assert section.is_good
 
 
 def test_a_round_is_run_judged_and_written_down(tmp_path: Path) -> None:
@@ -197,7 +201,8 @@ def test_a_round_is_run_judged_and_written_down(tmp_path: Path) -> None:
     )
 
     assert finished.returncode == 0, finished.stderr
-    result = msgspec.json.decode((out / "result.json").read_bytes(), type=CellsResult)
+    left = read_result(out / "result.json")
+    result = msgspec.json.decode(left.report, type=CellsResult)
     assert msgspec.json.decode(finished.stdout, type=CellsResult) == result
     assert [cell.name for cell in result.cells] == ["16x16", "16x1"]
     assert all(cell.acked_per_s.lowest > 0 for cell in result.cells)
@@ -206,4 +211,11 @@ def test_a_round_is_run_judged_and_written_down(tmp_path: Path) -> None:
     (alone,) = result.lmdb_alone.runs
     assert alone.records_per_commit == round(result.cells[0].runs[0].messages_per_commit or 0) > 1
     assert (alone.conversations, alone.size) == (16, 64)
-    assert (out / "report.html").read_text(encoding="utf-8") == page_html(result)
+    assert left.kind == "cells"
+    assert "--rounds 1" in left.command
+    assert "--cell 16x1" in left.command
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page == report_html([shown(left)])
+    # Names of namespaces are the only addresses.
+    assert not re.search(r"<script|<img|(src|href)=\"(?!#)", page)
+    assert (out / "cells.png").read_bytes().startswith(b"\x89PNG")

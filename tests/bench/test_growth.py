@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from bench.growth import PAIRS, GrowthShape, growth_keys
+from bench.pages.report import report_html
+from bench.pages.result import read_result
+from bench.sections import shown
 from tests.wire.relay_process import PROGRAM, REPOSITORY
 
 
@@ -25,21 +29,28 @@ def growth(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_size_is_started_on_and_written_to_and_judged() -> None:
-    finished = growth(
-        "--conversations", "4,40", "--records", "400,20", "--seconds", "0.5", "--json"
-    )
+def test_every_size_is_started_on_written_to_judged_and_shown(tmp_path: Path) -> None:
+    sizes = "--conversations", "4,40", "--records", "400,20"
+    finished = growth(*sizes, "--seconds", "0.5", "--json", "--out", str(tmp_path))
     assert finished.returncode == 0, finished.stderr
     cells = json.loads(finished.stdout)["cells"]
 
-    sizes = [(cell["conversations"], cell["records"], cell["pairs"]) for cell in cells]
-    assert sizes == [(4, 20, 4), (4, 400, 4), (40, 400, PAIRS)]
+    measured = [(cell["conversations"], cell["records"], cell["pairs"]) for cell in cells]
+    assert measured == [(4, 20, 4), (4, 400, 4), (40, 400, PAIRS)]
     for cell in cells:
         assert cell["start_seconds"] > 0
         assert 1_000 < cell["own_loaded_kib"] < cell["rss_loaded_kib"]
         assert cell["wall_us_per_message"] == pytest.approx(1e6 / cell["acked_per_s"], abs=0.1)
         assert cell["checker"]["ok"] is True
         assert cell["checker"]["sends"] > 0
+    left = read_result(tmp_path / "result.json")
+    assert left.kind == "growth"
+    assert json.loads(bytes(left.report))["cells"] == cells
+    assert f"bench growth {' '.join(sizes)}" in left.command
+    assert (tmp_path / "report.html").read_text() == report_html([shown(left)])
+    for name in ("growth-cost", "growth-start"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
 
 
 def test_sizes_that_cannot_be_are_said_so() -> None:

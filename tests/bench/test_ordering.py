@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +13,10 @@ import msgspec
 import pytest
 
 import bench.cli
-from bench import beside_nats
-from bench.beside_nats import Side, comparison
 from bench.checker.loading import load
 from bench.checker.order import Order
-from bench.latency import Latencies, Percentiles
+from bench.latency import Latencies
 from bench.ordering import load_own_relay
-from bench.plan import Measured
-from bench.run import Run
 from bench.runs import together
 from bench.shape import Shape
 from bench.spread import Spread
@@ -180,19 +175,6 @@ def test_a_load_that_is_only_compared_is_not_recorded() -> None:
     assert (run.measured.unanswered, run.measured.undelivered) == (0, 0)
 
 
-def test_beside_nats_neither_side_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    latency = Percentiles(1.0, 2.0, 3.0)
-    measured = Measured(4, 1.0, 90.0, 90.0, latency, latency, 0, 2, 0, 0, 0.3)
-    monkeypatch.setattr(beside_nats, "load_own_relay", lambda shape: Run(measured, 0.5))
-    monkeypatch.setattr(beside_nats, "_measure_nats", lambda *_: Run(measured, 0.6))
-
-    compared = beside_nats._compare(Shape(2, 2, 64, 1.0, 0.0), 3, "core", 16)
-
-    assert compared.undelivered == 3 * 2
-    assert compared.ratio == 1.0
-    assert [one.server_cpu for one in compared.relay + compared.nats] == [0.5] * 3 + [0.6] * 3
-
-
 def test_a_relay_that_runs_already_is_measured_within_its_limits(tmp_path: Path) -> None:
     limits = {"KSMP_LIMITS__SENDS_PER_SECOND": "50", "KSMP_LIMITS__SENDS_BURST": "5"}
     users = ["a", "b", "c", "d"]
@@ -300,40 +282,3 @@ def test_percentiles_are_those_of_what_was_recorded() -> None:
     assert measured.p50 == pytest.approx(500, rel=0.002)
     assert measured.p99 == pytest.approx(990, rel=0.002)
     assert measured.p999 == pytest.approx(999, rel=0.002)
-
-
-def side(acked_per_s: float, generator_cpu: float = 0.4) -> Side:
-    return Side(acked_per_s, acked_per_s, 1.0, 0.9, generator_cpu)
-
-
-def test_a_comparison_takes_medians_and_the_ratio_of_each_round() -> None:
-    shape = Shape(16, 16, 256, 5.0, 1.0)
-    ours, theirs = [side(90), side(300), side(100)], [side(100), side(100), side(200)]
-
-    compared = comparison(shape, ours, theirs, 0)
-
-    assert (compared.relay_acked_per_s, compared.nats_acked_per_s) == (100, 100)
-    assert (compared.ratio, compared.ratio_lowest, compared.ratio_highest) == (0.9, 0.5, 3.0)
-
-
-def test_a_busy_generator_gives_no_ratio() -> None:
-    shape = Shape(16, 16, 256, 5.0, 1.0)
-
-    compared = comparison(shape, [side(90)], [side(100, generator_cpu=0.81)], 0)
-
-    assert compared.generator_bound
-    assert compared.ratio is None
-
-
-def test_both_generators_are_modules_that_run() -> None:
-    for module in ("bench.generator", "bench.nats", "bench.beside_nats"):
-        finished = subprocess.run(
-            [sys.executable, "-c", f"import {module}"],
-            cwd=REPOSITORY,
-            env={"PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
-
-        assert finished.returncode == 0, finished.stderr

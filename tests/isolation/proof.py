@@ -27,6 +27,7 @@ from bench.isolation.command import RESULT_SECONDS
 from bench.isolation.experiment import Experiment
 from bench.isolation.findings import Conclusion, FaultName, Findings
 from bench.isolation.page import write_part
+from bench.pages import wording as words
 from bench.relay_of_its_own import PROGRAM, StartError
 from bench.run import RunError
 
@@ -218,8 +219,8 @@ def _words(found: Found) -> str:
         return f"no measurement: {found.failure}"
     gone = "; at the end the relay was gone" if found.unread else ""
     return (
-        f"{found.conclusion}: {w.latency(found.baseline_p99_ms)} → {w.latency(found.fault_p99_ms)}"
-        f", allowed {w.bound(found.allowed_p99_ms)}{gone}"
+        f"{found.conclusion}: {words.latency(found.baseline_p99_ms)} →"
+        f" {words.latency(found.fault_p99_ms)}, allowed {w.bound(found.allowed_p99_ms)}{gone}"
     )
 
 

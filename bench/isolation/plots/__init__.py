@@ -6,11 +6,11 @@ Importing this package imports matplotlib, which takes half a second: only what 
 from __future__ import annotations
 
 from bench.isolation.findings import Findings
-from bench.isolation.plots.canvas import Picture, look
 from bench.isolation.plots.distribution import draw_distribution
 from bench.isolation.plots.latency import draw_latency
 from bench.isolation.plots.restarts import draw_restarts
 from bench.isolation.timeline import Timeline
+from bench.pages.canvas import Picture, look
 
 
 def draw(timeline: Timeline, findings: Findings) -> tuple[Picture, ...]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from bench.isolation.findings import Findings
-from bench.isolation.plots import canvas as c
-from bench.isolation.plots.thinning import RANKS_AT_MOST, Numbers, Tail, numbers, tail
+from bench.isolation.plots import phases
 from bench.isolation.timeline import Phase, Timeline
-from bench.isolation.wording import bound, latency, of_bystanders
+from bench.isolation.wording import bound, of_bystanders
+from bench.pages import canvas as c
+from bench.pages.canvas import Numbers
+from bench.pages.distribution import draw_curve, label_panels, panels
+from bench.pages.tail import RANKS_AT_MOST, numbers
+from bench.pages.wording import latency
 
 
 class Curve(NamedTuple):
@@ -42,7 +44,7 @@ def draw_distribution(timeline: Timeline, findings: Findings) -> c.Picture:
         f" allowed: {bound(bystanders.allowed_worst_ms)}"
     )
     samples = [_of_phase(timeline, curve) for curve in CURVES]
-    bounds = numbers([ms for _, ms, _ in c.bounds(findings)])
+    bounds = numbers([ms for _, ms, _ in phases.bounds(findings)])
     scale = c.scale(*samples, bounds)
     made = c.figure(
         7.6,
@@ -50,13 +52,14 @@ def draw_distribution(timeline: Timeline, findings: Findings) -> c.Picture:
         f"Each curve is drawn through at most {RANKS_AT_MOST} of its samples, the latest among"
         " them, and ends in a dot there. What was not acked took for ever.",
     )
-    above, below = made.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 3]})
+    on = panels(made, scale)
     for curve, latencies in zip(CURVES, samples, strict=True):
         if len(latencies):
             label = f"{curve.group}, {curve.phase} ({len(latencies):,} sends)"
-            _draw_curve(above, below, tail(latencies), scale, label, curve)
-    _draw_bounds(below, findings)
-    _label(above, below, scale, 1 / max(1, *(len(one) for one in samples)))
+            end = f"{curve.group}-{curve.phase}-worst"
+            draw_curve(on, latencies, label=label, color=curve.color, style=curve.style, gid=end)
+    _draw_bounds(on.below, findings)
+    label_panels(on, "ack", max(len(one) for one in samples), columns=2)
     alt = (
         f"{title}. Above, cumulative distributions of ack latency; below, their tails on"
         " logarithmic axes, with what is allowed."
@@ -71,47 +74,11 @@ def _of_phase(timeline: Timeline, curve: Curve) -> Numbers:
     return ack_ms[(at_s >= began) & (at_s < ended)]
 
 
-def _draw_curve(
-    above: Axes, below: Axes, samples: Tail, scale: c.Scale, label: str, curve: Curve
-) -> None:
-    place = scale.place(samples.latency_ms)
-    finite = np.isfinite(samples.latency_ms)
-    for axes, at, part, steps in (
-        (above, place[finite], samples.share_up_to[finite], "steps-post"),
-        (below, place, samples.share_from, "steps-pre"),
-    ):
-        axes.plot(
-            at,
-            part,
-            drawstyle=steps,
-            color=curve.color,
-            linestyle=curve.style,
-            linewidth=1.6,
-            label=label,
-        )
-    end = f"{curve.group}-{curve.phase}-worst"
-    below.plot(place[-1:], samples.share_from[-1:], "o", markersize=4, color=curve.color, gid=end)
-
-
 def _draw_bounds(axes: Axes, findings: Findings) -> None:
     """I17 as two walls: at most 1 % beyond the first, nothing beyond the second."""
-    for name, allowed_ms, style in c.bounds(findings):
-        top = 0.01 if name == c.ALLOWED_P99 else 1.0
+    for name, allowed_ms, style in phases.bounds(findings):
+        top = 0.01 if name == phases.ALLOWED_P99 else 1.0
         label = f"{name} of bystanders, {latency(allowed_ms)} (I17)"
         axes.plot([allowed_ms] * 2, [top, 1e-12], c.INK, linestyle=style, label=label)
         if top < 1:
             axes.plot([allowed_ms, 1e12], [top] * 2, c.INK, linestyle=style)
-
-
-def _label(above: Axes, below: Axes, scale: c.Scale, lowest: float) -> None:
-    above.set_ylim(0, 1.02)
-    above.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    above.set_ylabel("share of sends\nacked by then")
-    below.set(yscale="log", ylim=(lowest / 2, 1.6))
-    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
-    below.yaxis.set_minor_formatter(NullFormatter())
-    below.set_ylabel("share of sends that took\nat least as long (log)")
-    below.set_xlabel("time until the ack (log)")
-    for axes in (above, below):
-        c.latency_axis(axes, "x", scale)
-    below.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.45, -0.17), borderaxespad=0)

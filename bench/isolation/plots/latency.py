@@ -9,10 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bench.isolation.findings import Findings
-from bench.isolation.plots import canvas as c
-from bench.isolation.plots.thinning import Marks, Numbers, interval_s, lines, marks, numbers
+from bench.isolation.plots import phases
+from bench.isolation.plots.thinning import Marks, interval_s, lines, marks
 from bench.isolation.timeline import Happening, Series, Timeline
-from bench.isolation.wording import headline, latency, of_bystanders
+from bench.isolation.wording import headline, of_bystanders
+from bench.pages import canvas as c
+from bench.pages.canvas import Numbers
+from bench.pages.tail import numbers
+from bench.pages.wording import latency
 
 HAPPENINGS: Final[tuple[tuple[Happening, str], ...]] = (
     ("failed", c.VERMILION),
@@ -30,10 +34,10 @@ def draw_latency(timeline: Timeline, findings: Findings) -> c.Picture:
     """Every interval's percentiles, and the latest of each cell of time and latency."""
     title = headline(findings)
     bystanders, victims = timeline.bystanders, timeline.victims
-    bounds = numbers([ms for _, ms, _ in c.bounds(findings)])
-    width_s = interval_s(c.whole(timeline).ended_s)
+    bounds = numbers([ms for _, ms, _ in phases.bounds(findings)])
+    width_s = interval_s(phases.whole(timeline).ended_s)
     chosen = tuple(
-        marks(numbers(one.meant_at_s), numbers(one.ack_ms), c.whole(timeline).ended_s)
+        marks(numbers(one.meant_at_s), numbers(one.ack_ms), phases.whole(timeline).ended_s)
         for one in (bystanders, victims)
     )
     made = c.figure(8.2, title, _remark(bystanders, victims, chosen[0]))
@@ -135,14 +139,14 @@ def _ring_the_worst(axes: Axes, at_s: Numbers, ack_ms: Numbers, name: str, scale
 def _draw_bounds(axes: Axes, timeline: Timeline, findings: Findings) -> None:
     """What I17 allows, as long as the fault lasts."""
     began, ended = timeline.phases["fault"]
-    for name, allowed_ms, style in c.bounds(findings):
+    for name, allowed_ms, style in phases.bounds(findings):
         label = f"{name}, {latency(allowed_ms)} (I17)"
         axes.plot([began, ended], [allowed_ms] * 2, c.INK, linestyle=style, label=label)
 
 
 def _draw_moments(axes: Axes, timeline: Timeline) -> None:
     """A row for each kind of thing that happened, a mark for each time it did."""
-    column_s = c.whole(timeline).ended_s / COLUMNS
+    column_s = phases.whole(timeline).ended_s / COLUMNS
     rows: list[str] = []
     for what, color in HAPPENINGS:
         at_s = np.sort(numbers([one.at_s for one in timeline.moments if one.what == what]))
@@ -169,9 +173,9 @@ def _draw_moments(axes: Axes, timeline: Timeline) -> None:
 
 def _label(above: Axes, between: Axes, below: Axes, timeline: Timeline, findings: Findings) -> None:
     victims, bystanders = findings.victims.conversations, findings.bystanders.conversations
-    c.shade_phases(above, timeline, findings.fault)
-    c.shade_phases(between, timeline)
-    c.shade_phases(below, timeline)
+    phases.shade_phases(above, timeline, findings.fault)
+    phases.shade_phases(between, timeline)
+    phases.shade_phases(below, timeline)
     above.set_ylabel(f"{bystanders:,} bystanders\ntime until the ack")
     below.set_ylabel(f"{victims:,} victims\ntime until the ack")
     below.set_xlabel("seconds since the baseline began")

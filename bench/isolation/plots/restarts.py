@@ -9,11 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from bench.isolation.findings import Findings
-from bench.isolation.plots import canvas as c
+from bench.isolation.plots import phases
 from bench.isolation.plots.latency import COLUMNS, HAPPENINGS
-from bench.isolation.plots.thinning import Numbers, availability, interval_s, numbers
+from bench.isolation.plots.thinning import availability, interval_s
 from bench.isolation.timeline import Happening, Timeline
-from bench.isolation.wording import if_seen, share
+from bench.pages import canvas as c
+from bench.pages.canvas import Numbers
+from bench.pages.tail import numbers
+from bench.pages.wording import if_seen, share
 
 STYLES: Final = (c.SOLID, c.DASHED, c.DOTTED, c.DASH_DOTTED, "dotted", "dashed")
 SHORT_S: Final = 30.0
@@ -31,7 +34,7 @@ def draw_restarts(timeline: Timeline, findings: Findings) -> c.Picture:
         f" {findings.dead_letters:,} dead letters; of the victims' sends"
         f" {share(victims.availability)} were acked within a second"
     )
-    whole = c.whole(timeline)
+    whole = phases.whole(timeline)
     restart = findings.time_to_restart
     width_s = 0.2 if whole.ended_s < SHORT_S else max(1.0, interval_s(whole.ended_s / 4))
     each = "second" if width_s == 1 else f"{width_s:g} s"
@@ -45,8 +48,8 @@ def draw_restarts(timeline: Timeline, findings: Findings) -> c.Picture:
     above, below = made.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
     _draw_counts(above, timeline)
     _draw_availability(below, timeline, width_s)
-    c.shade_phases(above, timeline, findings.fault)
-    c.shade_phases(below, timeline)
+    phases.shade_phases(above, timeline, findings.fault)
+    phases.shade_phases(below, timeline)
     below.set_xlabel("seconds since the baseline began")
     alt = (
         f"{title}. Above, failures, restarts, quarantines and dead letters counted over time;"
@@ -84,7 +87,7 @@ def _draw_count(
     style: c.Style,
 ) -> None:
     """One line, from its first moment to the end of the experiment."""
-    ended_s = c.whole(timeline).ended_s
+    ended_s = phases.whole(timeline).ended_s
     count = np.arange(1.0, len(at_s) + 1)
     column = np.floor(at_s / (ended_s / COLUMNS))
     is_last = np.append(column[1:] != column[:-1], True)

@@ -12,17 +12,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+from bench.pages.canvas import FLOOR_MS, Numbers
 
 WIDTHS_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0)
 INTERVALS_AT_MOST: Final = 150
 MARKS_AT_MOST: Final = 1_000
-RANKS_AT_MOST: Final = 250
 MIN_FOR_P99: Final = 100
 """Fewer in an interval tell nothing about a 99th percentile."""
-
-FLOOR_MS: Final = 0.01
-"""What is faster is drawn here; a logarithmic axis has no zero."""
 
 
 class Lines(NamedTuple):
@@ -44,19 +40,6 @@ class Marks(NamedTuple):
     latency_ms: Numbers
     cell_s: float
     cell_factor: float
-
-
-class Tail(NamedTuple):
-    """Of sorted samples: a latency, the share at or below it, and the share at or above it."""
-
-    latency_ms: Numbers
-    share_up_to: Numbers
-    share_from: Numbers
-
-
-def numbers(values: object) -> Numbers:
-    """An `array` as numpy sees it."""
-    return np.asarray(values, dtype=np.float64)
 
 
 def interval_s(seconds: float) -> float:
@@ -115,18 +98,6 @@ def _latest_of_cells(
     is_last = np.ones(len(order), dtype=bool)
     is_last[:-1] = (column[1:] != column[:-1]) | (level[1:] != level[:-1])
     return np.asarray(order[is_last], dtype=np.int64)
-
-
-def tail(latency_ms: Numbers) -> Tail:
-    """At most `RANKS_AT_MOST`: even steps of the share, and ever finer ones towards the worst."""
-    ordered = np.sort(latency_ms)
-    count = len(ordered)
-    if not count:
-        return Tail(ordered, ordered, ordered)
-    even = np.linspace(0, count - 1, RANKS_AT_MOST // 2)
-    fine = count - np.geomspace(1, count, RANKS_AT_MOST // 2)
-    ranks = np.unique(np.concatenate((even, fine)).round().astype(np.int64))
-    return Tail(ordered[ranks], (ranks + 1) / count, (count - ranks) / count)
 
 
 def availability(at_s: Numbers, ack_ms: Numbers, width_s: float) -> tuple[Numbers, Numbers]:

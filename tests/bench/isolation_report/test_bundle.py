@@ -20,7 +20,7 @@ from bench.isolation.bundle import (
     write_bundle,
     write_drawings,
 )
-from bench.isolation.surroundings import NOT_INSTALLED, machine, versions
+from bench.pages.surroundings import NOT_INSTALLED, machine, versions
 from tests.bench.isolation_report.conftest import record
 from tests.bench.isolation_report.synthetic import EXPERIMENT, findings, timeline
 

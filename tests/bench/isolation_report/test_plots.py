@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from bench.isolation.plots import draw
-from bench.isolation.plots.canvas import Picture, look
 from bench.isolation.plots.distribution import draw_distribution
 from bench.isolation.plots.latency import draw_latency
 from bench.isolation.plots.restarts import draw_restarts
 from bench.isolation.timeline import Happening, Moment, Series, Timeline
+from bench.pages.canvas import Picture, look
 from tests.bench.isolation_report.synthetic import EXPERIMENT, findings, timeline
 
 REPOSITORY = Path(__file__).parents[3]

@@ -14,11 +14,11 @@ from msgspec.structs import fields, replace
 
 from bench.isolation.bundle import FORMAT, Evidence, Provenance
 from bench.isolation.findings import Findings
-from bench.isolation.markup import element
 from bench.isolation.plots import draw
-from bench.isolation.plots.canvas import Picture
 from bench.isolation.report import report_html
-from bench.isolation.surroundings import Machine, Versions
+from bench.pages.canvas import Picture
+from bench.pages.markup import element
+from bench.pages.surroundings import Machine, Versions
 from tests.bench.isolation_report.synthetic import EXPERIMENT, findings, report, timeline
 
 EVIL = "<script>alert('1')</script>\"'&--><img src=x onerror=alert(2)>"

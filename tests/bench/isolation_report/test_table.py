@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from bench.isolation.findings import Findings
 from bench.isolation.table import print_findings
-from bench.isolation.wording import UNKNOWN
+from bench.pages.wording import UNKNOWN
 from tests.bench.isolation_report.synthetic import findings
 
 FOUND = findings()

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from bench.isolation.plots.thinning import (
-    FLOOR_MS,
     MARKS_AT_MOST,
     MIN_FOR_P99,
-    RANKS_AT_MOST,
     availability,
     interval_s,
     lines,
     marks,
     percentile,
-    tail,
 )
+from bench.pages.canvas import FLOOR_MS
+from bench.pages.tail import RANKS_AT_MOST, tail
 
 
 def samples(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:

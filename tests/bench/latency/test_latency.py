@@ -64,7 +64,7 @@ CHECKED = Report("0", None, 1.0, 9, 9, 9, 0, True, True, Order(checked=9), ())
 
 def run(acked_per_s: float, generator_cpu: float = 0.4, undelivered: int = 0) -> LoadRun:
     some = Percentiles(1.0, 2.0, 3.0)
-    figures = Figures(100.0, acked_per_s, 99.0, some, some, 4.0, 5.0, 0, undelivered)
+    figures = Figures(100.0, acked_per_s, 99.0, some, some, 4.0, 5.0, 0, undelivered, "", "")
     return LoadRun(figures, CHECKED, 0, generator_cpu, 0.5)
 
 

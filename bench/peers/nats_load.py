@@ -1,7 +1,8 @@
 """The load on a nats-server, in the shape of `bench.generator`: the other side of the comparison.
 
-Run as a process of its own (`python -m bench.nats`, a `bench.plan.Plan` on standard input). The
-client protocol is spoken directly, for the same reason for which the other generator is lean.
+Run as a process of its own (`python -m bench.peers.nats_load`, a `bench.plan.Plan` on standard
+input). The client protocol is spoken directly, for the same reason for which the other generator is
+lean.
 
 Each pair is one subject of a JetStream stream kept in files, each user is one connection. There is
 one stream, or a few over which the pairs are spread. A send is a publish with a `Nats-Msg-Id`, so
@@ -25,7 +26,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from bench.meter import Meter
-from bench.nats_connection import NatsConnection
+from bench.peers.nats_connection import NatsConnection
 from bench.plan import Plan
 from bench.process import LoadError, run_process
 

@@ -1,19 +1,17 @@
-"""One HTML page that shows the cells: no script, nothing to load, nothing unescaped."""
+"""The cells as a part of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
-import msgspec
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.cells_result import Cell, CellsResult
 from bench.cells_table import figure, ratio, remarks
-from bench.isolation.markup import Markup, drawing, element, table
-from bench.isolation.plots import canvas as c
-from bench.isolation.report import POLICY, STYLE
+from bench.pages import canvas as c
+from bench.pages.markup import Markup, table
+from bench.pages.section import Section, note, paragraph
 from bench.spread import Spread
 
 TITLE: Final = "The relay under every shape of load"
@@ -24,39 +22,17 @@ NOTE: Final = (
 )
 
 
-def page_html(result: CellsResult) -> str:
-    """The page, the same for the same result."""
+def cells_section(result: CellsResult) -> Section:
+    """Figures of every cell, and the picture."""
     with c.look():
         picture = draw_cells(result)
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("title", TITLE),
-        element("style", Markup(STYLE)),
-    )
-    main = element(
-        "main",
-        element("h1", f"{TITLE}.", class_="good" if result.is_good else "bad"),
-        element("p", NOTE, class_="note"),
-        _figures(result),
-        *(element("p", line) for line in remarks(result)),
-        element(
-            "figure",
-            drawing(picture.svg, picture.name, picture.title, picture.alt),
-            element("figcaption", f"{picture.title}. {picture.alt}"),
-            tabindex="0",
-        ),
-        *_origin(result),
-    )
-    page = element("html", head, element("body", main), lang="en")
-    return f"<!doctype html>\n{page.html}\n"
+    content = note(NOTE), _figures(result), *map(paragraph, remarks(result))
+    return Section(TITLE, result.is_good, content, (picture,))
 
 
 def _figures(result: CellsResult) -> Markup:
     header = ("cell", "load", "acked/s", "ack p50 ms", "ack p99 ms", f"ratio to {result.plain}")
-    made = table(
+    return table(
         f"Medians of {result.rounds} rounds, with the lowest and the highest",
         header,
         (
@@ -71,26 +47,10 @@ def _figures(result: CellsResult) -> Markup:
             for cell in result.cells
         ),
     )
-    return element("div", made)
 
 
 def _with_spread(spread: Spread, digits: int) -> str:
     return " · ".join(figure(spread, digits))
-
-
-def _origin(result: CellsResult) -> Iterator[Markup]:
-    yield element("h2", "Where this comes from")
-    versions, machine = result.versions, msgspec.structs.asdict(result.machine)
-    rows = [
-        ("written at", result.written_at),
-        ("relay", versions.relay),
-        ("Python", versions.python),
-        ("LMDB, the library", versions.lmdb_library),
-        *sorted(versions.packages.items()),
-    ]
-    yield element("div", table("Versions", ("", ""), rows), class_="texts")
-    facts = ((name.replace("_", " "), str(fact)) for name, fact in machine.items())
-    yield element("div", table("Machine", ("", ""), facts), class_="texts")
 
 
 # ── the picture ──────────────────────────────────────────────────────────────────────────────

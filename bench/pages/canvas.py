@@ -1,4 +1,4 @@
-"""What all pictures share: one palette, one look, and the same bytes for the same experiment.
+"""What all pictures share: one palette, one look, and the same bytes for the same figures.
 
 Only matplotlib's objects are used, never its global state, and only the font it brings along.
 """
@@ -22,10 +22,10 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.typing import RcKeyType
+from numpy.typing import NDArray
 
-from bench.isolation.findings import Findings
-from bench.isolation.plots.thinning import FLOOR_MS, Numbers
-from bench.isolation.timeline import Span, Timeline
+Numbers = NDArray[np.float64]
+
 
 # Of Okabe and Ito: told apart by people who see colours otherwise, and in grey by their lines.
 INK: Final = "#333333"
@@ -40,6 +40,8 @@ WIDTH_INCHES: Final = 8.6
 PNG_DPI: Final = 150
 TITLE_COLUMNS: Final = 82
 REMARK_COLUMNS: Final = 150
+FLOOR_MS: Final = 0.01
+"""What is faster is drawn here; a logarithmic axis has no zero."""
 
 _LOOK: Final[dict[RcKeyType, object]] = {
     "font.family": ["DejaVu Sans"],
@@ -59,7 +61,7 @@ _LOOK: Final[dict[RcKeyType, object]] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "svg.fonttype": "path",
-    "svg.hashsalt": "isolation",
+    "svg.hashsalt": "isolation",  # whatever it is, it stays: ids of pictures that are published
     "text.parse_math": False,
 }
 
@@ -69,10 +71,6 @@ SOLID: Final[Style] = "solid"
 DASHED: Final[Style] = (0, (6, 1.5))
 DOTTED: Final[Style] = (0, (1.2, 1.2))
 DASH_DOTTED: Final[Style] = (0, (6, 1.5, 1.2, 1.5))
-
-
-ALLOWED_P99: Final = "allowed p99"
-ALLOWED_WORST: Final = "allowed worst"
 
 
 class Picture(NamedTuple):
@@ -210,42 +208,6 @@ def short(latency_ms: float) -> str:
     """A latency in as few signs as an axis has room for."""
     seconds = latency_ms >= 1_000
     return f"{latency_ms / 1_000:g} s" if seconds else f"{latency_ms:g} ms"
-
-
-def shade_phases(axes: Axes, timeline: Timeline, fault: str | None = None) -> None:
-    """Shade the time of the fault; where its name is given, name the phases above the axes."""
-    for phase, (began, ended) in timeline.phases.items():
-        if phase == "fault":
-            axes.axvspan(began, ended, color=SHADE, zorder=0, linewidth=0)
-        if fault is not None:
-            axes.annotate(
-                f"fault: {fault}" if phase == "fault" else phase,
-                ((began + ended) / 2, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
-    axes.set_xlim(*whole(timeline))
-
-
-def whole(timeline: Timeline) -> Span:
-    """From the beginning of the first phase to the end of the last."""
-    spans = timeline.phases.values()
-    return Span(min(one.began_s for one in spans), max(one.ended_s for one in spans))
-
-
-def bounds(findings: Findings) -> list[tuple[str, float, str]]:
-    """What I17 allows bystanders, where it is bounded: its name, milliseconds, and its line."""
-    bystanders = findings.bystanders
-    allowed = (
-        (ALLOWED_P99, bystanders.allowed_p99_ms, "--"),
-        (ALLOWED_WORST, bystanders.allowed_worst_ms, ":"),
-    )
-    return [
-        (name, ms, style) for name, ms, style in allowed if ms is not None and math.isfinite(ms)
-    ]
 
 
 def strokes(
