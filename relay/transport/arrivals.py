@@ -25,7 +25,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
-import outcome
 import trio
 
 SOCKETS_PER_TURN: Final = 256
@@ -98,7 +97,15 @@ class Arrivals:
 class EdgeSignal:
     """Whether one socket has something to read. One task at a time waits."""
 
-    __slots__ = ("_arrivals", "_descriptor", "_has_ended", "_is_readable", "_take", "_waiter")
+    __slots__ = (
+        "_arrivals",
+        "_descriptor",
+        "_failure",
+        "_has_ended",
+        "_is_readable",
+        "_take",
+        "_waiter",
+    )
 
     def __init__(self, arrivals: Arrivals, descriptor: int) -> None:
         self._arrivals = arrivals
@@ -107,6 +114,7 @@ class EdgeSignal:
         self._has_ended = False
         self._waiter: trio.lowlevel.Task | None = None
         self._take: Take | None = None
+        self._failure: Exception | None = None  # what the waiter is woken with
 
     async def wait(self, take: Take | None = None) -> None:
         """Wait until reading brings something, the end, or an error; always a checkpoint.
@@ -127,6 +135,9 @@ class EdgeSignal:
         self._waiter = trio.lowlevel.current_task()
         self._take = take
         await trio.lowlevel.wait_task_rescheduled(self._give_up)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def drained(self) -> None:
         """A read has brought less than it asked for."""
@@ -136,7 +147,6 @@ class EdgeSignal:
         """The epoll has told of this socket."""
         self._is_readable = True
         self._has_ended |= events != _ARRIVED
-        result: outcome.Outcome[None] = outcome.Value(None)
         if self._take is not None:
             try:
                 if self._take() and not self._is_readable:
@@ -144,19 +154,19 @@ class EdgeSignal:
             except BlockingIOError:
                 return
             except Exception as error:  # noqa: BLE001 - it is the waiter's, and of no one else
-                result = outcome.Error(error)
-        self._wake(result)
+                self._wake(error)
+        self._wake()
 
     def close(self) -> None:
         """Watch no more; the socket is about to be closed. Called once."""
         self._arrivals.forget(self._descriptor)
-        self._wake(outcome.Error(trio.ClosedResourceError()))
+        self._wake(trio.ClosedResourceError())
 
-    def _wake(self, result: outcome.Outcome[None]) -> None:
+    def _wake(self, failure: Exception | None = None) -> None:
         if self._waiter is not None:  # else cancelled or closed, maybe by what it took
             waiter, self._waiter = self._waiter, None
-            self._take = None
-            trio.lowlevel.reschedule(waiter, result)
+            self._take, self._failure = None, failure
+            trio.lowlevel.reschedule(waiter)
 
     def _give_up(self, _: object) -> trio.lowlevel.Abort:
         self._waiter = self._take = None
