@@ -118,10 +118,13 @@ class LmdbLog(Log):
 
     def _folded(self, failure: StorageError | None) -> None:
         self._is_folding = False
+        if failure is None and self._writer.has_room_to_fold:
+            self._fold_on()
+            return
+        # The next commit tries again, or is told of the failure: it must not wait for this.
+        self._group_commit.hold(False)
         if failure is not None:
             self._on_failure(failure)
-        elif self._writer.has_room_to_fold:  # else the next commit tries again
-            self._fold_on()
 
     def finish(self) -> None:
         """Move all that is committed into LMDB's tables; to be called when nobody submits more.

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import lmdb
 import pytest
 import trio
 import trio.testing
 
 from ksmp.types import GlobalInboxSeq, UserId
 from storage.environment import Environment
-from storage.errors import StorageError, StoreCorruptError
+from storage.errors import NoSpaceError, StorageError, StoreCorruptError
 from storage.keys import pack_inbox_state, pack_number, pack_pair
 from storage.lmdb_log import LmdbLog
-from storage.log import Appended, Outcome, ReadState
+from storage.log import (
+    Appended,
+    ConversationHead,
+    Failed,
+    Full,
+    Outcome,
+    ReadHead,
+    ReadState,
+)
 from tests.storage.world import (
     EPOCH,
     PLENTY,
@@ -48,7 +57,9 @@ def seq(number: int) -> GlobalInboxSeq:
     return GlobalInboxSeq(number)
 
 
-def log_on(environment: Environment, *, writing=None, reading=None, on_failure=None) -> LmdbLog:
+def log_on(
+    environment: Environment, *, writing=None, reading=None, folding=None, on_failure=None
+) -> LmdbLog:
     def fail(error: Exception) -> None:
         raise AssertionError from error
 
@@ -56,7 +67,7 @@ def log_on(environment: Environment, *, writing=None, reading=None, on_failure=N
         environment,
         writing=writing or InlineExecutor(),
         reading=reading or InlineExecutor(),
-        folding=InlineExecutor(),
+        folding=folding or InlineExecutor(),
         free_bytes=lambda: PLENTY,
         after_commit=lambda: None,
         on_failure=on_failure or fail,
@@ -200,6 +211,64 @@ async def test_user_without_an_inbox_head_is_damage(environment: Environment) ->
     with pytest.raises(StoreCorruptError, match="no inbox"):
         await log_on(environment, on_failure=failures.append).page(BOB, seq(0), seq(1), 10**6)
     assert len(failures) == 1
+
+
+# ── the journal ──────────────────────────────────────────────────────────────────────────────
+
+
+def far_behind(environment: Environment, log: LmdbLog) -> tuple[list[Outcome], ConversationHead]:
+    """Append until commits wait for the checkpoint; the outcomes, of which the last lacks."""
+    outcomes: list[Outcome] = []
+    head = base(KEY)
+    for submitted in range(1, 100):
+        new = append(KEY, head, [Sent("ann", f"k{submitted}")])
+        log.submit(new, outcomes.append)
+        if len(outcomes) < submitted:
+            return outcomes, head
+        head = head_after(new)
+    raise AssertionError("commits never waited")
+
+
+def test_commits_wait_for_a_checkpoint_that_is_far_behind_and_go_on_with_it(
+    tmp_path: Path,
+) -> None:
+    folding = SteppedExecutor()
+    with opened(tmp_path / "store", segment_bytes=1_024) as environment:
+        log = log_on(environment, folding=folding)
+        outcomes, head = far_behind(environment, log)
+        assert all(isinstance(outcome, Appended) for outcome in outcomes)
+        waiting = len(outcomes)
+
+        folding.finish()
+
+        assert len(outcomes) == waiting + 1
+        assert isinstance(outcomes[-1], Appended)
+        log.submit(ReadHead(KEY), outcomes.append)
+        assert isinstance(outcomes[-1], ConversationHead)
+        assert outcomes[-1].server_seq == head.server_seq + 1
+
+
+@pytest.mark.parametrize("error", [NoSpaceError(), lmdb.Error("planted")])
+def test_commits_do_not_wait_for_a_checkpoint_that_cannot_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    folding = SteppedExecutor()
+    failures: list[Exception] = []
+    with opened(tmp_path / "store", segment_bytes=1_024) as environment:
+        log = log_on(environment, folding=folding, on_failure=failures.append)
+        outcomes, _ = far_behind(environment, log)
+        waiting = len(outcomes)
+
+        def broken(_: int) -> None:
+            raise error
+
+        monkeypatch.setattr(environment, "reserve", broken)
+        folding.run()
+        folding.deliver()
+
+        is_full = isinstance(error, NoSpaceError)
+        assert [type(outcome) for outcome in outcomes[waiting:]] == [Full if is_full else Failed]
+        assert bool(failures) is not is_full
 
 
 # ── waiting ──────────────────────────────────────────────────────────────────────────────────
