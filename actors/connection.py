@@ -19,6 +19,7 @@ from typing import Final
 import trio
 
 from actors.alarms import Alarm
+from actors.backpressure import Backpressure
 from actors.deadlines import Deadlines, Due
 from actors.delivery import Delivery, Need
 from actors.failures import describe
@@ -40,7 +41,6 @@ from storage.log import InboxPlace, NewRecord
 REPLACED_RETRY_MS: Final = 60_000
 CLOSING_SECONDS: Final = 1.0
 EVENTS_PER_TURN: Final = 16
-LEAST_SECONDS_HELD_BACK: Final = 0.005
 
 
 class Connection:
@@ -83,11 +83,7 @@ class Connection:
             self, identity, codec, transport, inbox, self._delivery, surroundings
         )
         self._deadlines = Deadlines(now + self._seconds_to_expiry(), self._limits.keepalive_seconds)
-        self._unanswered = 0
-        self._unanswered_bytes = 0
-        self._reading_since: float = now  # the clock of silence stands while not reading
-        self._room: trio.Event | None = None  # set when reading may go on
-        self._is_held_back = False
+        self._backpressure = Backpressure(self._limits, transport, now)
         self._alarm: Alarm | None = None
         self._reading = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
@@ -196,47 +192,15 @@ class Connection:
             self._session.take(message)
 
     def _must_stand_back(self) -> bool:
-        return self._session.held_back_until > 0.0 or self._must_pause()
+        return self._session.held_back_until > 0.0 or self._backpressure.is_on
 
     async def _stand_back(self) -> None:
         """Read no more for as long as this client must not be read."""
-        if self._must_pause():
-            await self._pause()
-        elif self._session.held_back_until:
-            await self._hold_back()
-
-    async def _hold_back(self) -> None:
-        """Let the others have the event loop, for as long as what was refused is worth."""
-        seconds = self._session.held_back_until - trio.current_time()
-        self._session.held_back_until = 0.0
-        if seconds < LEAST_SECONDS_HELD_BACK:
-            return  # the debt stays
-        self.deliver()
-        self._is_held_back = True
-        await trio.sleep(seconds)
-        self._is_held_back = False
-        self._reading_since = trio.current_time()
-
-    def _must_pause(self) -> bool:
-        limits = self._limits
-        return (
-            self._unanswered >= limits.unacked_sends
-            or self._unanswered_bytes >= limits.unacked_bytes
-            or self._transport.queued_bytes >= limits.outbound_bytes
-        )
-
-    async def _pause(self) -> None:
-        """Stop reading until answers have come and frames have gone."""
-        self.deliver()
-        while self._must_pause():
-            self._room = trio.Event()
-            await self._room.wait()
-        self._room = None
-        self._reading_since = trio.current_time()
-
-    def _may_go_on(self) -> None:
-        if self._room is not None and not self._must_pause():
-            self._room.set()
+        if self._backpressure.is_on:
+            await self._backpressure.wait(self.deliver)
+        elif until := self._session.held_back_until:
+            self._session.held_back_until = 0.0
+            await self._backpressure.hold_back(until, self.deliver)
 
     async def _finish(self) -> None:
         """Let the pump write what is left, for a moment, so that the close code arrives."""
@@ -295,7 +259,7 @@ class Connection:
         self._is_draining = True
         self.send(error("draining", retry_after_ms=retry_after_ms))
         self.deliver()
-        while self._unanswered and self._close_code is None:
+        while self._backpressure.unanswered and self._close_code is None:
             self._answered = trio.Event()
             await self._answered.wait()
         self.close(1001)
@@ -304,13 +268,11 @@ class Connection:
 
     def expect(self, letter: Letter) -> None:
         """A letter of this connection is on its way to its conversation."""
-        self._unanswered += 1
-        self._unanswered_bytes += letter.size
+        self._backpressure.expect(letter)
 
     def settle(self, letter: Letter, answer: ServerEvent) -> None:
         """Queue the answer to a letter of this connection."""
-        self._unanswered -= 1
-        self._unanswered_bytes -= letter.size
+        self._backpressure.answered(letter)
         self._around.router.release(letter)
         try:
             self.send(answer)
@@ -318,7 +280,7 @@ class Connection:
                 self._log_answer(letter, answer)
         except Exception as bug:  # noqa: BLE001 - the commit that answers has others to answer
             self.fail(bug)
-        if self._is_draining and not self._unanswered:
+        if self._is_draining and not self._backpressure.unanswered:
             self._answered.set()
 
     def tell_read(self, read: Read) -> None:
@@ -347,11 +309,11 @@ class Connection:
         if self._nursery is None:
             return
         if self._is_pumping:
-            self._may_go_on()
+            self._backpressure.look()
             return
         need = self._delivery.advance() if self._close_code is None else Need.NOTHING
         if self._transport.flush() and need is Need.NOTHING:
-            self._may_go_on()
+            self._backpressure.look()
         else:
             self._is_pumping = True
             self._pumped = trio.Event()
@@ -364,7 +326,7 @@ class Connection:
                 if need in (Need.PAGE, Need.READS) and self._close_code is None:
                     await self._delivery.fetch(need)
                 await self._transport.drain()
-                self._may_go_on()
+                self._backpressure.look()
                 need = self._delivery.advance() if self._close_code is None else Need.NOTHING
                 if need is Need.NOTHING and self._transport.flush():
                     break
@@ -400,8 +362,8 @@ class Connection:
         """Do what time asks for. Returns when to look again."""
         if self._close_code is not None:
             return None
-        is_listening = self._room is None and not self._is_held_back
-        heard = max(self._transport.last_heard, self._reading_since) if is_listening else None
+        since = self._backpressure.reading_since
+        heard = None if since is None else max(self._transport.last_heard, since)
         due, again_at = self._deadlines.look(now, heard)
         match due:
             case Due.EXPIRY:

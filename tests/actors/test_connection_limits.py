@@ -210,7 +210,7 @@ async def test_past_the_limit_of_unanswered_sends_nothing_is_read_until_answers_
         for send in sends(20):
             await peer.say(send)
         size = len(MSGPACK.encode(sends(1)[0]))
-        reads, unanswered = peer.transport.reads, peer.connection._unanswered
+        reads, unanswered = peer.transport.reads, peer.connection._backpressure.unanswered
         world.log.release()
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
@@ -227,7 +227,7 @@ async def test_one_read_full_of_sends_is_taken_in_portions(autojump_clock: MockC
         peer = await world.connect(nursery)
         world.log.is_held = True
         await peer.say(*sends(20))
-        unanswered = peer.connection._unanswered
+        unanswered = peer.connection._backpressure.unanswered
         world.log.release()
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()

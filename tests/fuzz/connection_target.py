@@ -197,7 +197,7 @@ class Play:
     def _require_bounded(self, watch: Watch) -> None:
         """What one client can make the relay hold, at one moment of its choice."""
         limits, connection = self._setting.limits, watch.peer.connection
-        unanswered = connection._unanswered
+        unanswered = connection._backpressure.unanswered
         promise(unanswered <= limits.unacked_sends, ("too many under way", unanswered))
         most = limits.outbound_bytes + 1_000 * (min(unanswered, limits.unacked_sends) + 4)
         most += 1_000 * limits.unacked_sends
