@@ -73,8 +73,7 @@ def fill(
         commit(writer, [append])
         head = ConversationHead(append.records[-1].server_seq, append.records[-1].chain)
         progress(head.server_seq)
-    if (failure := writer.finish()) is not None:
-        raise RuntimeError(str(failure))
+    finish(writer)
 
 
 def commit(writer: Writer, appends: Sequence[Append]) -> None:
@@ -92,6 +91,16 @@ def commit(writer: Writer, appends: Sequence[Append]) -> None:
     while writer.is_folding:
         if (failure := writer.fold()) is not None:
             raise RuntimeError(str(failure))
+
+
+def finish(writer: Writer) -> None:
+    """Leave all that was stored in the tables, as a relay does that is stopped.
+
+    Raises:
+        RuntimeError: the disk does not take it.
+    """
+    if (failure := writer.finish()) is not None:
+        raise RuntimeError(str(failure))
 
 
 def following(key: ConversationKey, head: ConversationHead, amount: int, text: bytes) -> Append:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.long_conversation import RECORDS_PER_COMMIT, commit, following, open_store
+from bench.long_conversation import RECORDS_PER_COMMIT, commit, finish, following, open_store
 from ksmp.chain import chain_base
 from ksmp.types import ConversationKey, ServerSeq
 from storage.log import Append, ConversationHead
@@ -52,7 +52,7 @@ def fill_store(
                     done, waiting = done + waiting, 0
                     progress(done)
         commit(writer, batch)
-        writer.finish()
+        finish(writer)
         progress(done + waiting)
         return chain
     finally:

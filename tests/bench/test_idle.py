@@ -59,7 +59,7 @@ def ended_with(generator_lines: list[bytes]) -> dict[str, object]:
 def test_a_connection_that_the_relay_has_dropped_is_not_counted(tmp_path: Path) -> None:
     with RelayProcess(tmp_path) as relay:
         a, b, c = relay.tokens(["a", "b", "c"])
-        with generator("bench.idlers", IdlePlan(relay.url, (a, b, c), 1.0)) as lines:
+        with generator("bench.idlers", IdlePlan(relay.url, (a, b, c), 5.0)) as lines:
             while b"opened" not in next(iter(lines)):
                 pass
             with connected_in_thread(relay.url, b):  # in the place of the idle one

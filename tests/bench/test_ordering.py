@@ -169,7 +169,7 @@ def test_a_person_who_waits_for_a_verdict_sees_a_bar(tmp_path: Path) -> None:
 
 
 def test_a_load_that_is_only_compared_is_not_recorded() -> None:
-    run = load_own_relay(Shape(2, 2, 64, 0.3, 0.1))
+    run = load_own_relay(Shape(2, 2, 64, 2.0, 0.1))  # a busy disk takes no ack in a short one
 
     assert run.measured.acked_per_s > 0
     assert (run.measured.unanswered, run.measured.undelivered) == (0, 0)
