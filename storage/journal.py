@@ -127,6 +127,8 @@ class Journal:
         self.number = found.current[-1].number if found.current else self.folding_number
         """Of the last frame."""
 
+        self._unsure: Frame | None = found.current[-1] if found.current else None
+
     @property
     def file_bytes(self) -> int:
         """How long the files are that were written to. For any thread."""
@@ -164,7 +166,10 @@ class Journal:
         self.number += 1
 
     def open(self) -> None:
-        """Have both files open, so that a commit never needs a descriptor.
+        """Have both files open, so that a commit never needs a descriptor, and synced.
+
+        A process that was killed may have left its last frame in the system's memory only, and one
+        whose sync failed may have left it where no later sync writes it. So it is written again.
 
         Raises:
             OSError: the system refuses.
@@ -175,6 +180,15 @@ class Journal:
                 self._files.append(os.open(self._path / name, flags, FILE_MODE))
             self._sizes = [os.fstat(file).st_size for file in self._files]
             sync_directory(self._path)
+            self._write_again()
+
+    def _write_again(self) -> None:
+        if self._unsure is not None:
+            number, payload, end = self._unsure
+            frame = _frame(number, payload, self._key)
+            _write(self._files[self._which], frame, end - len(frame))
+            os.fsync(self._files[self._which])
+            self._unsure = None
 
     def empty(self) -> None:
         """Whatever the files hold is of no use: the next frame is the first in them.
