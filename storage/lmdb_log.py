@@ -120,8 +120,10 @@ class LmdbLog(Log):
         self._is_folding = False
         if failure is not None:
             self._on_failure(failure)
-        elif self._writer.has_room_to_fold:  # else the next commit tries again
+        if self._writer.has_room_to_fold:
             self._fold_on()
+        else:  # the next commit tries again, so it must not be held
+            self._group_commit.hold(False)
 
     def finish(self) -> None:
         """Move all that is committed into LMDB's tables; to be called when nobody submits more.
