@@ -101,7 +101,7 @@ def sync_directory(path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """What is read from the file is on disk, also where a process that was killed had written it."""
+    """What is read from the file is on disk, also what a killed process had written."""
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.fsync(file)

@@ -183,9 +183,20 @@ class Environment:
         """
         if not self._is_whole:
             self._put_folded(Folded(self.journal.number, True))
-            self.journal.remove()
+        self.journal.remove()
 
     def _put_folded(self, folded: Folded) -> None:
+        while True:
+            try:
+                self._commit_folded(folded)
+            except lmdb.MapFullError:
+                if not self.grow():
+                    raise NoSpaceError from None
+            else:
+                self._is_whole = folded.is_whole
+                return
+
+    def _commit_folded(self, folded: Folded) -> None:
         transaction = self.begin()
         try:
             self.reserve(SMALL_TRANSACTION_PAGES)
@@ -193,7 +204,6 @@ class Environment:
             transaction.commit()
         finally:
             transaction.abort()  # does nothing after a commit
-        self._is_whole = folded.is_whole
 
     def begin(self) -> lmdb.Transaction[bytes]:
         """The write transaction. There is one at a time; commit or abort it."""
