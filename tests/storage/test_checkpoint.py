@@ -15,7 +15,6 @@ import lmdb
 import pytest
 
 from ksmp.types import GlobalInboxSeq, UserId
-from storage import environment as environments
 from storage.directory import DATA_FILE
 from storage.environment import Environment
 from storage.errors import StoreCorruptError, StoreUnavailableError
@@ -23,6 +22,7 @@ from storage.journal import FRAME_ALIGNMENT, JOURNAL_FILES
 from storage.log import Append, Appended, ConversationHead, Full, Page, ReadHead
 from storage.reader import Reader
 from storage.rows import View
+from storage.tables import put_folded
 from storage.transaction import Writer
 from storage.verify import verify
 from tests.storage.world import (
@@ -332,7 +332,7 @@ def test_a_map_that_is_full_grows_for_the_row_that_says_whether_the_store_is_who
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: bool
 ) -> None:
     path = tmp_path / "store"
-    put = environments.put_folded
+    put = put_folded
     refusals = 2
 
     def full(*arguments: Any) -> None:
@@ -344,7 +344,7 @@ def test_a_map_that_is_full_grows_for_the_row_that_says_whether_the_store_is_who
 
     with opened(path) as environment:
         one = writer(environment)
-        monkeypatch.setattr(environments, "put_folded", full)
+        monkeypatch.setattr("storage.environment.put_folded", full)
         if not room:
             monkeypatch.setattr(environment, "grow", lambda: False)
         (outcome,) = one.transact([append(KEY, base(KEY), [Sent("ann", "k")])])

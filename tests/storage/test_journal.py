@@ -97,6 +97,23 @@ def test_a_start_goes_on_behind_the_last_frame_and_in_the_same_file(directory: P
     assert journal.number == 3
 
 
+def test_a_start_writes_the_last_frame_again_and_syncs_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be in the memory of the system only, where a failed sync has given it up."""
+    write(directory, b"one", b"two").close()
+    file = directory / JOURNAL_FILES[0]
+    whole = file.read_bytes()
+    found = find_frames(directory, KEY, 0)
+    file.write_bytes(whole[:FRAME_ALIGNMENT].ljust(len(whole), b"\0"))  # what the disk has
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(file.read_bytes()))
+
+    new(directory, found).close()
+
+    assert synced[-1] == whole
+
+
 def test_frames_that_are_in_the_tables_are_not_found_again(directory: Path) -> None:
     write(directory, b"one", b"two", b"three").close()
 
