@@ -100,6 +100,15 @@ def sync_directory(path: Path) -> None:
         os.close(directory)
 
 
+def sync_file(path: Path) -> None:
+    """What is read from the file is on disk, also what a killed process had written."""
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def missing(path: Path) -> StoreMissingError:
     """What to raise where a store is asked for and none is made."""
     return StoreMissingError(

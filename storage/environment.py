@@ -36,6 +36,7 @@ from storage.directory import (
     create_directory,
     missing,
     sync_directory,
+    sync_file,
     unavailable,
 )
 from storage.errors import NO_SPACE, NoSpaceError, StorageError, StoreFailedError
@@ -152,6 +153,17 @@ class Environment:
         with self._env.begin() as transaction:
             yield View(generations, transaction, self.tables)
 
+    def open_journal(self) -> None:
+        """All that was found in the journal is on the disk, and it can be written to.
+
+        Raises:
+            StoreUnavailableError: the operating system refuses.
+        """
+        try:
+            self.journal.open()
+        except OSError as error:
+            raise unavailable(self.path, error) from error
+
     def use_journal(self) -> None:
         """Frames of the journal count from now on. A second call does nothing.
 
@@ -171,9 +183,20 @@ class Environment:
         """
         if not self._is_whole:
             self._put_folded(Folded(self.journal.number, True))
-            self.journal.remove()
+        self.journal.remove()
 
     def _put_folded(self, folded: Folded) -> None:
+        while True:
+            try:
+                self._commit_folded(folded)
+            except lmdb.MapFullError:
+                if not self.grow():
+                    raise NoSpaceError from None
+            else:
+                self._is_whole = folded.is_whole
+                return
+
+    def _commit_folded(self, folded: Folded) -> None:
         transaction = self.begin()
         try:
             self.reserve(SMALL_TRANSACTION_PAGES)
@@ -181,7 +204,6 @@ class Environment:
             transaction.commit()
         finally:
             transaction.abort()  # does nothing after a commit
-        self._is_whole = folded.is_whole
 
     def begin(self) -> lmdb.Transaction[bytes]:
         """The write transaction. There is one at a time; commit or abort it."""
@@ -266,6 +288,7 @@ def open_environment(
             _assert_durable(env)
             _assert_whole(path, env)
             env.reader_check()
+            sync_file(path / DATA_FILE)
             tables, epoch = _open_tables(path, env, new_epoch)
             sync_directory(path)
             with env.begin() as transaction:

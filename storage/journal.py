@@ -49,6 +49,12 @@ that most commits change no metadata.
 
 FIRST_BYTES: Final = 1 << 16
 
+MOST_CHECKED: Final = 8
+"""Times its length that a file is hashed at a start. All that is new lies at its beginning, one
+after the other, and takes one; the rest is for a frame behind one that the disk has lost. Without
+a bound, a torn frame full of what looks like headers, of a client's choice, takes hours.
+"""
+
 _MAGIC: Final = b"KSJ1"
 _CHECK_BYTES: Final = 16
 _header: Final = Struct(f"!4sIQ{_CHECK_BYTES}s")
@@ -127,6 +133,8 @@ class Journal:
         self.number = found.current[-1].number if found.current else self.folding_number
         """Of the last frame."""
 
+        self._unsure: Frame | None = found.current[-1] if found.current else None
+
     @property
     def file_bytes(self) -> int:
         """How long the files are that were written to. For any thread."""
@@ -164,7 +172,10 @@ class Journal:
         self.number += 1
 
     def open(self) -> None:
-        """Have both files open, so that a commit never needs a descriptor.
+        """Have both files open, so that a commit never needs a descriptor, and synced.
+
+        A process that was killed may have left its last frame in the system's memory only, and one
+        whose sync failed may have left it where no later sync writes it. So it is written again.
 
         Raises:
             OSError: the system refuses.
@@ -175,6 +186,15 @@ class Journal:
                 self._files.append(os.open(self._path / name, flags, FILE_MODE))
             self._sizes = [os.fstat(file).st_size for file in self._files]
             sync_directory(self._path)
+            self._write_again()
+
+    def _write_again(self) -> None:
+        if self._unsure is not None:
+            number, payload, end = self._unsure
+            frame = _frame(number, payload, self._key)
+            _write(self._files[self._which], frame, end - len(frame))
+            os.fsync(self._files[self._which])
+            self._unsure = None
 
     def empty(self) -> None:
         """Whatever the files hold is of no use: the next frame is the first in them.
@@ -245,14 +265,21 @@ def _check(number: int, payload: bytes, key: bytes) -> bytes:
 
 def _frames(file: Path, key: bytes, folded: int) -> Sequence[Frame]:
     """The whole frames of `file` that are not in the tables, in order of number."""
-    frames = _whole_frames(file.read_bytes(), key)
-    return sorted(frame for frame in frames if frame.number > folded)
+    return sorted(_whole_frames(file.read_bytes(), key, folded))
 
 
-def _whole_frames(content: bytes, key: bytes) -> Iterator[Frame]:
+def _whole_frames(content: bytes, key: bytes, folded: int) -> Iterator[Frame]:
+    left = MOST_CHECKED * len(content)
     offset = content.find(_MAGIC)
     while 0 <= offset <= len(content) - _header.size:
-        frame = None if offset % FRAME_ALIGNMENT else _frame_at(content, offset, key)
+        frame = None
+        _, length, number, _ = _header.unpack_from(content, offset)
+        fits = offset + _header.size + length <= len(content)
+        if offset % FRAME_ALIGNMENT == 0 and number > folded and fits:
+            left -= length
+            if left < 0:
+                return
+            frame = _frame_at(content, offset, key)
         if frame is not None:
             yield frame
         offset = content.find(_MAGIC, offset + 1 if frame is None else frame.end)
@@ -262,7 +289,7 @@ def _frame_at(content: bytes, offset: int, key: bytes) -> Frame | None:
     _, length, number, check = _header.unpack_from(content, offset)
     begin = offset + _header.size
     payload = content[begin : begin + length]
-    if len(payload) < length or _check(number, payload, key) != check:
+    if _check(number, payload, key) != check:
         return None
     return Frame(number, payload, offset + _frame_bytes(payload))
 

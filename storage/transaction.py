@@ -61,7 +61,7 @@ class Writer:
         """`free_bytes` tells the free space where the store is; asked once per transaction.
 
         Raises:
-            OSError: the journal cannot be opened.
+            StoreUnavailableError: the journal cannot be opened.
         """
         self._meter = meter or CommitMeter()
         self._environment = environment
@@ -71,7 +71,7 @@ class Writer:
         self._failure: StorageError | None = None
         self._before = failpoint(failpoints, Place.BEFORE_COMMIT)
         self._after = failpoint(failpoints, Place.AFTER_COMMIT)
-        environment.journal.open()
+        environment.open_journal()
         self._checkpoint = self._recovered()
         self.has_room_to_fold = True
         """Whether the disk had room for the latest slice."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import lmdb
 
-from storage.directory import DATA_FILE, DirectoryLock, missing
+from storage.directory import DATA_FILE, DirectoryLock, missing, unavailable
 from storage.environment import ENGINE_LIB_VERSION, explain, find_unfolded, unfolded_rows
 from storage.errors import StoreCorruptError
 from storage.keys import TABLES
@@ -85,6 +85,8 @@ def _verify_content(path: Path) -> Verification:
         return _damaged([error.why])
     except lmdb.Error as error:
         raise explain(path, error) from error
+    except OSError as error:
+        raise unavailable(path, error) from error
 
 
 def _verify_rows(snapshot: Snapshot) -> Verification:

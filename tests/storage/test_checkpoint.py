@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -16,11 +17,12 @@ import pytest
 from ksmp.types import GlobalInboxSeq, UserId
 from storage.directory import DATA_FILE
 from storage.environment import Environment
-from storage.errors import StoreCorruptError
+from storage.errors import StoreCorruptError, StoreUnavailableError
 from storage.journal import FRAME_ALIGNMENT, JOURNAL_FILES
-from storage.log import Append, Appended, ConversationHead, Page, ReadHead
+from storage.log import Append, Appended, ConversationHead, Full, Page, ReadHead
 from storage.reader import Reader
 from storage.rows import View
+from storage.tables import put_folded
 from storage.transaction import Writer
 from storage.verify import verify
 from tests.storage.world import (
@@ -320,3 +322,60 @@ def test_a_failed_slice_is_the_failure_of_every_later_transaction(
         assert one.fold() is None
         assert one.finish() is None
     assert verify(tmp_path / "store").records == head.server_seq
+
+
+# ── whole, and not ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_map_that_is_full_grows_for_the_row_that_says_whether_the_store_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    path = tmp_path / "store"
+    put = put_folded
+    refusals = 2
+
+    def full(*arguments: Any) -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise lmdb.MapFullError("planted")
+        put(*arguments)
+
+    with opened(path) as environment:
+        one = writer(environment)
+        monkeypatch.setattr("storage.environment.put_folded", full)
+        if not room:
+            monkeypatch.setattr(environment, "grow", lambda: False)
+        (outcome,) = one.transact([append(KEY, base(KEY), [Sent("ann", "k")])])
+        assert isinstance(outcome, Appended if room else Full)
+        assert one.finish() is None
+    assert verify(path).problems == []
+
+
+def test_a_relay_that_stored_nothing_leaves_no_journal_either(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with opened(path) as environment:
+        fold(environment)
+
+    assert sorted(one.name for one in path.iterdir()) == [DATA_FILE, "lock.mdb", "store.lock"]
+
+
+def test_a_journal_that_cannot_be_opened_or_read_is_told_as_every_refusal(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with opened(path) as environment:
+        sends(writer(environment), 3)
+    (path / JOURNAL_FILES[1]).unlink()
+    (path / JOURNAL_FILES[1]).mkdir()
+
+    with pytest.raises(StoreUnavailableError):
+        verify(path)
+    with pytest.raises(StoreUnavailableError), opened(path):
+        pass
+    (path / JOURNAL_FILES[1]).rmdir()
+    (path / JOURNAL_FILES[1]).touch()
+    with opened(path) as environment:
+        fold(environment)
+        (path / JOURNAL_FILES[1]).mkdir()
+        with pytest.raises(StoreUnavailableError):
+            writer(environment)

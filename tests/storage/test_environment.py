@@ -6,6 +6,7 @@ import os
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -24,7 +25,7 @@ from storage.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
-from storage.tables import META_ENGINE, META_EPOCH, META_FORMAT
+from storage.tables import META_ENGINE, META_EPOCH, META_FORMAT, read_folded
 from storage.verify import verify
 from tests.storage.test_faults import child
 from tests.storage.world import EPOCH, Sent, append, base, conversation, fold, opened, writer
@@ -132,6 +133,32 @@ def test_every_new_name_is_synced_in_its_directory(
     path = make(tmp_path / "a" / "store")
 
     assert {str(tmp_path), str(path.parent), str(path)} <= set(synced)
+
+
+def test_a_start_relies_on_nothing_that_a_killed_process_left_unsynced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the journal would be written over for rows that a loss of power takes out again."""
+    path = tmp_path / "store"
+    with opened(path):
+        pass
+    steps: list[str] = []
+    fsync, read = os.fsync, read_folded
+
+    def syncing(file: int) -> None:
+        steps.append(Path(os.readlink(f"/proc/self/fd/{file}")).name)
+        fsync(file)
+
+    def reading(*arguments: Any) -> Any:
+        steps.append("read")
+        return read(*arguments)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr("storage.environment.read_folded", reading)
+    with opened(path):
+        pass
+
+    assert DATA_FILE in steps[: steps.index("read")]
 
 
 def test_epoch_is_asked_for_once_and_kept(tmp_path: Path) -> None:

@@ -6,17 +6,22 @@ import errno
 import os
 import random
 from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage import journal as journals
 from storage.errors import NoSpaceError
 from storage.journal import (
     EXTEND_BYTES,
     FRAME_ALIGNMENT,
     JOURNAL_FILES,
+    MOST_CHECKED,
     NOTHING_FOUND,
     Found,
     GapError,
@@ -90,6 +95,23 @@ def test_a_start_goes_on_behind_the_last_frame_and_in_the_same_file(directory: P
 
     assert payloads(directory) == [b"one", b"two", b"three"]
     assert journal.number == 3
+
+
+def test_a_start_writes_the_last_frame_again_and_syncs_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be in the memory of the system only, where a failed sync has given it up."""
+    write(directory, b"one", b"two").close()
+    file = directory / JOURNAL_FILES[0]
+    whole = file.read_bytes()
+    found = find_frames(directory, KEY, 0)
+    file.write_bytes(whole[:FRAME_ALIGNMENT].ljust(len(whole), b"\0"))  # what the disk has
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(file.read_bytes()))
+
+    new(directory, found).close()
+
+    assert synced[-1] == whole
 
 
 def test_frames_that_are_in_the_tables_are_not_found_again(directory: Path) -> None:
@@ -205,6 +227,42 @@ def test_what_a_client_has_chosen_never_looks_like_a_frame(directory: Path) -> N
     file.write_bytes(whole)
 
     assert payloads(directory) == []
+
+
+def test_a_torn_frame_of_a_client_that_imitates_headers_does_not_hold_up_a_start(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imitation = (b"KSJ1" + (40_000).to_bytes(4, "big") + (9).to_bytes(8, "big")) * 4_000
+    write(directory, imitation, imitation, imitation).close()
+    for name in JOURNAL_FILES:
+        file = directory / name
+        content = bytearray(file.read_bytes())
+        at = content.find(imitation[:32])
+        if at >= 0:
+            content[at] ^= 1  # no frame any more, so that its inside is looked at
+            file.write_bytes(content)
+    hashed = 0
+
+    def counting(content: bytes, **options: Any) -> Any:
+        check = blake2b(content, **options)
+
+        class Check:
+            def update(self, more: bytes) -> None:
+                nonlocal hashed
+                hashed += len(more)
+                check.update(more)
+
+            def digest(self) -> bytes:
+                return check.digest()
+
+        return Check()
+
+    monkeypatch.setattr(journals, "blake2b", counting)
+    with suppress(GapError):
+        payloads(directory)
+
+    length = sum((directory / name).stat().st_size for name in JOURNAL_FILES)
+    assert 0 < hashed <= MOST_CHECKED * length
 
 
 # ── no room, and errors ──────────────────────────────────────────────────────────────────────
