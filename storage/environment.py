@@ -17,7 +17,6 @@ Two things LMDB leaves to its user are done here:
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +30,6 @@ import lmdb
 from ksmp.types import Epoch
 from storage.directory import (
     DATA_FILE,
-    FILE_MODE,
     DirectoryLock,
     create_directory,
     missing,
@@ -39,7 +37,8 @@ from storage.directory import (
     sync_file,
     unavailable,
 )
-from storage.errors import NO_SPACE, NoSpaceError, StorageError, StoreFailedError
+from storage.engine import assert_durable, assert_whole, double_map, explain, open_engine
+from storage.errors import NO_SPACE, NoSpaceError
 from storage.journal import (
     NOTHING_FOUND,
     SEGMENT_BYTES,
@@ -49,9 +48,8 @@ from storage.journal import (
     Journal,
     find_frames,
 )
-from storage.keys import FORMAT_VERSION, TABLES
+from storage.keys import FORMAT_VERSION
 from storage.rows import Rows, Unfolded, View, decode_rows, no_rows
-from storage.structure import structure_problems
 from storage.tables import (
     META_FORMAT,
     UPGRADABLE,
@@ -60,7 +58,6 @@ from storage.tables import (
     begin_journal,
     corrupt,
     create_tables,
-    incompatible,
     open_tables,
     put_folded,
     read_epoch,
@@ -68,9 +65,6 @@ from storage.tables import (
 )
 from storage.upgrade import upgrade
 from storage.usage import StoreUsage
-
-ENGINE_LIB_VERSION: Final = 0
-"""Of the two engines in the `lmdb` package. Their files are not interchangeable."""
 
 DEFAULT_MAP_SIZE_BYTES: Final = 1 << 30
 """Address space, not disk space: the file grows with its content."""
@@ -215,7 +209,7 @@ class Environment:
         No write transaction may be open. Waits for the readers' transactions to end.
         """
         with self._reader_lock, self._writer_lock:
-            self._can_grow = _double_map(self._env)
+            self._can_grow = double_map(self._env)
         return self._can_grow
 
     def reserve(self, pages: int) -> None:
@@ -283,10 +277,10 @@ def open_environment(
         raise missing(path)
     lock = DirectoryLock(path)
     try:
-        env = _open_engine(path, map_size_bytes)
+        env = open_engine(path, map_size_bytes)
         try:
-            _assert_durable(env)
-            _assert_whole(path, env)
+            assert_durable(env)
+            assert_whole(path, env)
             env.reader_check()
             sync_file(path / DATA_FILE)
             tables, epoch = _open_tables(path, env, new_epoch)
@@ -354,41 +348,6 @@ def _rows(frames: Sequence[Frame]) -> Rows:
     return rows
 
 
-def _open_engine(path: Path, map_size_bytes: int) -> lmdb.Environment:
-    return lmdb.Environment(
-        os.fspath(path),
-        map_size=map_size_bytes,
-        subdir=True,
-        sync=True,
-        metasync=True,
-        writemap=False,
-        map_async=False,
-        mode=FILE_MODE,
-        max_dbs=len(TABLES),
-        lib_version=ENGINE_LIB_VERSION,
-    )
-
-
-def _assert_durable(env: lmdb.Environment) -> None:
-    flags = env.flags()
-    if not (flags["sync"] and flags["metasync"]) or flags["writemap"] or flags["map_async"]:
-        raise StoreFailedError(
-            "the storage engine is not durable as configured",
-            "it does not sync every commit",
-            "This is a fault of the relay: report it.",
-        )
-
-
-def _assert_whole(path: Path, env: lmdb.Environment) -> None:
-    """Reading a page beyond the end of the file would end the process with SIGBUS."""
-    expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    if (path / DATA_FILE).stat().st_size >= expected:
-        return
-    # Free pages at the end may never have been written. Only the whole structure can tell.
-    if structure_problems(path / DATA_FILE):
-        raise corrupt(path, "its file is shorter than its content")
-
-
 def _open_tables(
     path: Path, env: lmdb.Environment, new_epoch: Callable[[], Epoch]
 ) -> tuple[Tables, Epoch]:
@@ -404,7 +363,7 @@ def _open_tables(
                 _bring_up_to_date(path, transaction, tables, new_epoch)
                 return tables, read_epoch(path, transaction, tables)
         except lmdb.MapFullError:
-            if not _double_map(env):
+            if not double_map(env):
                 raise
 
 
@@ -431,28 +390,3 @@ def _bring_up_to_date(
 def _journal_key(new_epoch: Callable[[], Epoch]) -> bytes:
     """32 bytes that nobody knows but who reads the store."""
     return blake2b(new_epoch().encode(), digest_size=32).digest()
-
-
-def _double_map(env: lmdb.Environment) -> bool:
-    """False where the address space does not give that much. No transaction may be open."""
-    size = 2 * env.info()["map_size"]
-    # LMDB drops the old map before it asks for the new one, and has none if it is then refused.
-    # So ask first, while the old one still stands.
-    try:
-        mmap.mmap(
-            -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ
-        ).close()
-    except (OSError, OverflowError):
-        return False
-    env.set_mapsize(size)
-    return True
-
-
-def explain(path: Path, error: lmdb.Error) -> StorageError:
-    """The engine's error at opening, as one of ours."""
-    if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError | lmdb.IncompatibleError):
-        return incompatible(path, "its file is not one of LMDB 0.9")
-    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.PanicError):
-        return corrupt(path, "the storage engine finds its file damaged")
-    number = getattr(error, "code", 0)
-    return unavailable(path, OSError(max(number, 0), str(error)))

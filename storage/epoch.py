@@ -9,7 +9,8 @@ from pathlib import Path
 import lmdb
 
 from ksmp.types import Epoch
-from storage.environment import explain, open_environment
+from storage.engine import explain
+from storage.environment import open_environment
 from storage.tables import META_EPOCH
 
 

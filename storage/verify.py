@@ -20,7 +20,8 @@ from pathlib import Path
 import lmdb
 
 from storage.directory import DATA_FILE, DirectoryLock, missing, unavailable
-from storage.environment import ENGINE_LIB_VERSION, explain, find_unfolded, unfolded_rows
+from storage.engine import ENGINE_LIB_VERSION, explain
+from storage.environment import find_unfolded, unfolded_rows
 from storage.errors import StoreCorruptError
 from storage.keys import TABLES
 from storage.rows import View

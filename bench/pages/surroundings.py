@@ -16,7 +16,7 @@ from typing import Final
 import lmdb
 from msgspec import Struct
 
-from storage.environment import ENGINE_LIB_VERSION
+from storage.engine import ENGINE_LIB_VERSION
 
 PACKAGES: Final = (
     "trio",

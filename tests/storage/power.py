@@ -26,6 +26,9 @@ from storage.directory import DATA_FILE
 from storage.environment import Environment
 from storage.journal import JOURNAL_FILES
 
+NO_SPACE = errno.ENOSPC
+BROKEN = errno.EIO
+
 SECTOR = 512
 FILES = (DATA_FILE, *JOURNAL_FILES)
 
@@ -225,7 +228,3 @@ def _different(old: bytes, new: bytes) -> Iterator[int]:
 
 def _name(file: int) -> str:
     return Path(os.readlink(f"/proc/self/fd/{file}")).name
-
-
-NO_SPACE = errno.ENOSPC
-BROKEN = errno.EIO

@@ -189,7 +189,7 @@ def test_engine_that_does_not_sync_is_not_started(
     for weak in ({"sync": False}, {"metasync": False}, {"writemap": True}):
         monkeypatch.setattr(
             environment_module,
-            "_open_engine",
+            "open_engine",
             lambda path, size, weak=weak: lmdb.Environment(
                 str(path), map_size=size, max_dbs=12, lib_version=0, **weak
             ),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lmdb
 import pytest
+import trio
 
 from storage.environment import Environment
 from storage.errors import NoSpaceError
@@ -56,12 +57,13 @@ class Sender:
 
         self._log.submit(new, settle)
 
-    def send_until_held(self) -> None:
+    async def send_until_held(self) -> None:
         """The last one waits."""
         sent = 0
         while sent == len(self.outcomes):
             self.send()
             sent += 1
+            await trio.lowlevel.checkpoint()
         assert all(isinstance(outcome, Appended) for outcome in self.outcomes)
 
 
@@ -75,7 +77,7 @@ async def test_what_waits_is_stored_once_the_tables_have_come_closer(
     environment: Environment,
 ) -> None:
     sender = Sender(environment)
-    sender.send_until_held()
+    await sender.send_until_held()
 
     sender.folding.finish()
 
@@ -90,7 +92,7 @@ async def test_what_waits_is_refused_where_the_tables_find_no_room_and_sending_r
         raise NoSpaceError
 
     sender = Sender(environment)
-    sender.send_until_held()
+    await sender.send_until_held()
     waiting = len(sender.outcomes)
     monkeypatch.setattr(environment, "reserve", no_room)
     sender.folding.run()
@@ -111,7 +113,7 @@ async def test_what_waits_is_answered_when_the_tables_have_failed(
         raise lmdb.DiskError("planted")
 
     sender = Sender(environment)
-    sender.send_until_held()
+    await sender.send_until_held()
     waiting = len(sender.outcomes)
     monkeypatch.setattr(environment, "reserve", broken)
     sender.folding.finish()
