@@ -250,7 +250,7 @@ def test_commits_wait_for_a_checkpoint_that_is_far_behind_and_go_on_with_it(
 
 @pytest.mark.trio
 @pytest.mark.parametrize("error", [NoSpaceError(), lmdb.Error("planted")])
-async def test_commits_do_not_wait_for_a_checkpoint_that_cannot_go_on(
+async def test_commits_do_not_wait_for_a_checkpoint_that_cannot_go_on(  # noqa: ASYNC124 - Trio tells the time of what is noted
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     folding = SteppedExecutor()
