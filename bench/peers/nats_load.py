@@ -17,16 +17,16 @@ The other side gets it live, in one of two ways (`Plan.delivery`):
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
 
 from bench.meter import Meter
 from bench.peers.nats_connection import NatsConnection
+from bench.peers.pairs import PairsLoad, host_and_port
 from bench.plan import Plan
 from bench.process import LoadError, run_process
 
@@ -37,63 +37,14 @@ MAX_CONSUMERS: Final = 100_000
 
 def main() -> None:
     """Run the plan on standard input."""
-    run_process(NatsLoad)
-
-
-class NatsLoad:
-    """Pairs of connections, each pair on a subject of its own."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.meter = Meter()
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._plan = plan
-        self._users = [
-            _NatsUser(number // 2, number % 2, plan, self.meter, self._fail)
-            for number in range(len(plan.credentials))
-        ]
-
-    async def connect(self, connected: Callable[[int], None]) -> None:
-        """See `bench.process.Load`."""
-        where = urlsplit(self._plan.url)
-        if where.hostname is None or where.port is None:
-            raise LoadError("the server's URL names no host and port")
-        address = where.hostname, where.port
-        count = itertools.count(1)
-        slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
-
-        async def connect_one(user: _NatsUser) -> None:
-            async with slots:
-                await user.connect(*address)
-                await user.create_stream()
-                await user.listen()
-            connected(next(count))
-
-        await asyncio.gather(*(connect_one(user) for user in self._users))
-
-    def start(self) -> None:
-        """See `bench.process.Load`."""
-        for user in self._users:
-            user.fill_window()
-
-    async def read_back(self) -> None:
-        """Nothing is recorded here; the comparison is of speed alone."""
-
-    def close(self) -> None:
-        """See `bench.process.Load`."""
-        for user in self._users:
-            user.close()
-
-    def _fail(self, reason: str) -> None:
-        if not self.failure.done():
-            self.failure.set_exception(LoadError(reason))
+    run_process(partial(PairsLoad, _NatsUser, CONNECTING_AT_ONCE))
 
 
 class _NatsUser:
     """One user, one connection, one subject shared with the peer; a closed loop of publishes."""
 
-    def __init__(
-        self, pair: int, side: int, plan: Plan, meter: Meter, fail: Callable[[str], None]
-    ) -> None:
+    def __init__(self, number: int, plan: Plan, meter: Meter, fail: Callable[[str], None]) -> None:
+        pair, side = divmod(number, 2)
         self._stream = f"dm-{pair % plan.streams}"
         self._subject = f"{self._stream}.{pair}"
         self._name = f"{pair}-{side}"
@@ -106,11 +57,14 @@ class _NatsUser:
         self._sent = itertools.count(1)
         self._connection = NatsConnection(self._take_ack, self._take_message, fail)
 
-    async def connect(self, host: str, port: int) -> None:
+    async def connect(self, url: str) -> None:
         """Connect; where subscriptions are on the subject itself, without one's own messages."""
+        host, port = host_and_port(url)
         await self._connection.connect(host, port, self._name, hears_itself=not self._is_core)
+        await self._create_stream()
+        await self._listen()
 
-    async def create_stream(self) -> None:
+    async def _create_stream(self) -> None:
         """The stream that keeps the conversation; the same again changes nothing."""
         configuration = {
             "name": self._stream,
@@ -121,7 +75,7 @@ class _NatsUser:
         }
         await self._request(f"$JS.API.STREAM.CREATE.{self._stream}", configuration)
 
-    async def listen(self) -> None:
+    async def _listen(self) -> None:
         """Have the conversation delivered from now on."""
         if self._is_core:
             self._connection.subscribe(self._subject)

@@ -15,12 +15,14 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from bench.meter import Meter
 from bench.peers import xmpp
+from bench.peers.pairs import PairsLoad
 from bench.peers.prosody_server import DOMAIN
 from bench.plan import Plan
 from bench.process import LoadError, run_process
@@ -34,48 +36,7 @@ _ASK_FOR_ACK: Final = client_message(xmpp.ASK_FOR_ACK, is_text=True)
 
 def main() -> None:
     """Run the plan on standard input."""
-    run_process(ProsodyLoad)
-
-
-class ProsodyLoad:
-    """Pairs of users, each pair with a conversation of its own."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.meter = Meter()
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._url = plan.url
-        self._users = [
-            _User(number, plan, self.meter, self._fail) for number in range(len(plan.credentials))
-        ]
-
-    async def connect(self, connected: Callable[[int], None]) -> None:
-        """See `bench.process.Load`."""
-        count = itertools.count(1)
-        slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
-
-        async def connect_one(user: _User) -> None:
-            async with slots:
-                await user.connect(self._url)
-            connected(next(count))
-
-        await asyncio.gather(*(connect_one(user) for user in self._users))
-
-    def start(self) -> None:
-        """See `bench.process.Load`."""
-        for user in self._users:
-            user.fill_window()
-
-    async def read_back(self) -> None:
-        """Nothing is recorded here; the comparison is of speed alone."""
-
-    def close(self) -> None:
-        """See `bench.process.Load`."""
-        for user in self._users:
-            user.close()
-
-    def _fail(self, reason: str) -> None:
-        if not self.failure.done():
-            self.failure.set_exception(LoadError(reason))
+    run_process(partial(PairsLoad, _User, CONNECTING_AT_ONCE))
 
 
 class _User(WSListener):

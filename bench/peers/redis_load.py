@@ -12,10 +12,11 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 from bench.meter import Meter
+from bench.peers.pairs import PairsLoad, host_and_port
 from bench.peers.resp import NotRespError, Replies, Reply, ReplyError, command
 from bench.plan import Plan
 from bench.process import LoadError, run_process
@@ -25,61 +26,14 @@ CONNECTING_AT_ONCE: Final = 64
 
 def main() -> None:
     """Run the plan on standard input."""
-    run_process(RedisLoad)
-
-
-class RedisLoad:
-    """Pairs of users, each pair with a stream of its own."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.meter = Meter()
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._url = plan.url
-        self._users = [
-            _User(number // 2, number % 2, plan, self.meter, self._fail)
-            for number in range(len(plan.credentials))
-        ]
-
-    async def connect(self, connected: Callable[[int], None]) -> None:
-        """See `bench.process.Load`."""
-        where = urlsplit(self._url)
-        if where.hostname is None or where.port is None:
-            raise LoadError("the server's URL names no host and port")
-        address = where.hostname, where.port
-        count = itertools.count(1)
-        slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
-
-        async def connect_one(user: _User) -> None:
-            async with slots:
-                await user.connect(*address)
-            connected(next(count))
-
-        await asyncio.gather(*(connect_one(user) for user in self._users))
-
-    def start(self) -> None:
-        """See `bench.process.Load`."""
-        for user in self._users:
-            user.fill_window()
-
-    async def read_back(self) -> None:
-        """Nothing is recorded here; the comparison is of speed alone."""
-
-    def close(self) -> None:
-        """See `bench.process.Load`."""
-        for user in self._users:
-            user.close()
-
-    def _fail(self, reason: str) -> None:
-        if not self.failure.done():
-            self.failure.set_exception(LoadError(reason))
+    run_process(partial(PairsLoad, _User, CONNECTING_AT_ONCE))
 
 
 class _User:
     """One user: a connection that adds in a closed loop, and one that reads the stream."""
 
-    def __init__(
-        self, pair: int, side: int, plan: Plan, meter: Meter, fail: Callable[[str], None]
-    ) -> None:
+    def __init__(self, number: int, plan: Plan, meter: Meter, fail: Callable[[str], None]) -> None:
+        pair, side = divmod(number, 2)
         self._stream = b"dm:%d" % pair
         self._message_prefix = f"{pair}.{side}."
         self._peer_prefix = f"{pair}.{1 - side}."
@@ -92,8 +46,9 @@ class _User:
         self._adding = _Connection(self._take_ack, fail)
         self._reading = _Connection(self._take_entries, fail)
 
-    async def connect(self, host: str, port: int) -> None:
+    async def connect(self, url: str) -> None:
         """Both connections; the stream is read from its very beginning, so nothing is missed."""
+        host, port = host_and_port(url)
         await self._adding.connect(host, port)
         await self._reading.connect(host, port)
         self._read_after(b"0-0")
