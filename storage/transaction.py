@@ -48,7 +48,7 @@ where there is no room to fold it, are refused.
 
 
 class Writer:
-    """The one writer of a store. Belongs to the storage thread."""
+    """The one writer of a store. It commits on the storage thread and folds on another."""
 
     def __init__(
         self,
