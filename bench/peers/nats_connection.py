@@ -1,7 +1,4 @@
-"""The NATS client protocol as far as a load needs it, on an asyncio (uvloop) transport.
-
-All that one read gives rise to is written with one call, as in the other generator.
-"""
+"""The NATS client protocol as far as a load needs it."""
 
 from __future__ import annotations
 
@@ -9,8 +6,9 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
+from bench.peers.line import Line
 from bench.process import LoadError
 
 REQUEST_SECONDS: Final = 30.0
@@ -23,7 +21,7 @@ _STALLED: Final = b"Nats-Consumer-Stalled: "
 _PUBLISH_ACK_START: Final = b'{"stream":'
 
 
-class NatsConnection(asyncio.Protocol):
+class NatsConnection(Line):
     """One connection. Acks and messages are told by the message id they are about."""
 
     def __init__(
@@ -32,17 +30,14 @@ class NatsConnection(asyncio.Protocol):
         take_message: Callable[[str], None],
         fail: Callable[[str], None],
     ) -> None:
+        super().__init__(fail)
         self._take_ack = take_ack
         self._take_message = take_message
-        self._fail = fail
         self._inbox = b""
         self._incoming = b""
-        self._outgoing: list[bytes] = []
-        self._transport: asyncio.WriteTransport | None = None
         self._answers: dict[bytes, asyncio.Future[bytes]] = {}
         self._pongs: list[asyncio.Future[bytes]] = []
         self._numbers = itertools.count(1)
-        self._is_closing = False
 
     async def connect(self, host: str, port: int, name: str, *, hears_itself: bool) -> None:
         """Connect and say who we are.
@@ -50,11 +45,7 @@ class NatsConnection(asyncio.Protocol):
         Raises:
             LoadError: the server is not there, or does not answer.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.create_connection(lambda: self, host, port)
-        except OSError as error:
-            raise LoadError(f"cannot connect: {type(error).__name__}") from None
+        await self.open(host, port)
         options = {
             "verbose": False,
             "pedantic": False,
@@ -94,33 +85,10 @@ class NatsConnection(asyncio.Protocol):
         ascii_id = message_id.encode()
         header = b"%b%b\r\n\r\n" % (_HEADER_START, ascii_id)
         total = len(header) + len(payload)
-        self._outgoing.append(
+        self.queue(
             b"HPUB %b %back.%b %d %d\r\n%b%b\r\n"
             % (subject.encode(), self._inbox, ascii_id, len(header), total, header, payload)
         )
-
-    def flush(self) -> None:
-        """Write what is queued."""
-        if self._outgoing and self._transport is not None:
-            self._transport.write(b"".join(self._outgoing))
-            self._outgoing.clear()
-
-    def close(self) -> None:
-        """Drop the connection."""
-        self._is_closing = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    # ── what asyncio calls ───────────────────────────────────────────────────────────────────
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        # uvloop's are not subclasses of asyncio's, whatever their methods.
-        self._transport = cast("asyncio.WriteTransport", transport)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The run cannot go on."""
-        self._lose("a connection was lost")
 
     def data_received(self, chunk: bytes) -> None:
         """Act on every whole protocol message; what that gives rise to is written at the end."""
@@ -178,7 +146,7 @@ class NatsConnection(asyncio.Protocol):
             self._write(b"PUB %b 0\r\n\r\n" % reply)
 
     def _write(self, message: bytes) -> None:
-        self._outgoing.append(message)
+        self.queue(message)
         self.flush()
 
     async def _answer(self, answer: asyncio.Future[bytes]) -> bytes:
@@ -187,7 +155,3 @@ class NatsConnection(asyncio.Protocol):
                 return await answer
         except TimeoutError:
             raise LoadError("nats-server did not answer") from None
-
-    def _lose(self, reason: str) -> None:
-        if not self._is_closing:
-            self._fail(reason)

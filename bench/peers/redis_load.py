@@ -7,7 +7,6 @@ it gets is what is in the stream, its own entries too, as a stream has no reader
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 from collections import deque
@@ -16,10 +15,11 @@ from functools import partial
 from typing import Final, cast
 
 from bench.meter import Meter
+from bench.peers.line import Line
 from bench.peers.pairs import PairsLoad, host_and_port
 from bench.peers.resp import NotRespError, Replies, Reply, ReplyError, command
 from bench.plan import Plan
-from bench.process import LoadError, run_process
+from bench.process import run_process
 
 CONNECTING_AT_ONCE: Final = 64
 
@@ -49,8 +49,8 @@ class _User:
     async def connect(self, url: str) -> None:
         """Both connections; the stream is read from its very beginning, so nothing is missed."""
         host, port = host_and_port(url)
-        await self._adding.connect(host, port)
-        await self._reading.connect(host, port)
+        await self._adding.open(host, port)
+        await self._reading.open(host, port)
         self._read_after(b"0-0")
         self._reading.flush()
 
@@ -98,54 +98,13 @@ class _User:
         self._reading.queue(command(b"XREAD", b"BLOCK", b"0", b"STREAMS", self._stream, entry))
 
 
-class _Connection(asyncio.Protocol):
-    """All that one read gives rise to is written with one call, as in the other generators."""
+class _Connection(Line):
+    """Requests, and their replies in order."""
 
     def __init__(self, take: Callable[[Reply], None], fail: Callable[[str], None]) -> None:
+        super().__init__(fail)
         self._take = take
-        self._fail = fail
         self._replies = Replies()
-        self._outgoing: list[bytes] = []
-        self._transport: asyncio.WriteTransport | None = None
-        self._is_closing = False
-
-    async def connect(self, host: str, port: int) -> None:
-        """Connect.
-
-        Raises:
-            LoadError: the server is not there.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.create_connection(lambda: self, host, port)
-        except OSError as error:
-            raise LoadError(f"cannot connect: {type(error).__name__}") from None
-
-    def queue(self, request: bytes) -> None:
-        """It goes out with the next flush."""
-        self._outgoing.append(request)
-
-    def flush(self) -> None:
-        """Write what is queued."""
-        if self._outgoing and self._transport is not None:
-            self._transport.write(b"".join(self._outgoing))
-            self._outgoing.clear()
-
-    def close(self) -> None:
-        """Drop the connection."""
-        self._is_closing = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        # uvloop's are not subclasses of asyncio's, whatever their methods.
-        self._transport = cast("asyncio.WriteTransport", transport)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The run cannot go on."""
-        if not self._is_closing:
-            self._fail("a connection was lost")
 
     def data_received(self, chunk: bytes) -> None:
         """Take every whole reply; what that gives rise to is written at the end."""
