@@ -19,8 +19,10 @@ from storage.environment import SMALL_TRANSACTION_PAGES, Environment
 from storage.rows import ROW_TABLES, Rows
 from storage.tables import Folded, Tables, put_folded
 
-SLICES: Final = 16
-"""Of one checkpoint: more would sync more often, fewer would keep the disk busy for longer."""
+SLICES: Final = 64
+"""Of one checkpoint: more would sync more often; each of fewer would keep the disk, and Python's
+interpreter, from commits and from the event loop for longer.
+"""
 
 _GROUP_BYTES: Final = 8
 """Of a key, its conversation or user. Within one, rows come in nearly the order of keys."""
@@ -34,7 +36,7 @@ class Checkpoint:
         self._environment = environment
         self._rows = rows
         self._number = number
-        self._left = sum(map(len, rows.values()))
+        self._all = self._left = sum(map(len, rows.values()))
         self._slice = max(1, -(-self._left // SLICES))
         self._tables = iter(ROW_TABLES)
         self._table = b""
@@ -45,6 +47,11 @@ class Checkpoint:
     def slices_left(self) -> int:
         """How many more calls of `step` it takes; 0 when the tables have all."""
         return -(-self._left // self._slice)
+
+    @property
+    def moved(self) -> float:
+        """The share of the rows that the tables have."""
+        return 1 - self._left / self._all
 
     def step(self) -> None:
         """Move the next slice. Where it raises, nothing has moved; the next call tries the same.

@@ -110,8 +110,8 @@ class LmdbLog(Log):
             self._settled = None
 
     def _fold_on(self) -> None:
-        """Have the checkpoint move on, and commits wait for it where it is far behind."""
-        if not self._is_folding and self._writer.is_folding:
+        """Have the checkpoint keep up with commits, which wait for it where it is far behind."""
+        if not self._is_folding and self._writer.is_slice_due:
             self._is_folding = True
             self._folding.submit(self._writer.fold, self._folded)
         self._group_commit.hold(self._writer.is_far_behind)

@@ -47,6 +47,13 @@ where there is no room to fold it, are refused.
 """
 
 
+FOLDED_AT: Final = 0.75
+"""How full the present file is when the other should have been folded. A checkpoint that went as
+fast as it can would have whoever commits meanwhile wait; one that has not ended when the present
+file is full, lets it grow.
+"""
+
+
 class Writer:
     """The one writer of a store. It commits on the storage thread and folds on another."""
 
@@ -159,6 +166,14 @@ class Writer:
     def is_folding(self) -> bool:
         """Whether there is a checkpoint to be moved on, by `fold`. For any thread."""
         return self._checkpoint is not None and self._failure is None
+
+    @property
+    def is_slice_due(self) -> bool:
+        """Whether `fold` should move the checkpoint on: it is behind commits. For any thread."""
+        checkpoint = self._checkpoint
+        if checkpoint is None or self._failure is not None:
+            return False
+        return checkpoint.moved < self._environment.journal.filled / FOLDED_AT
 
     @property
     def is_far_behind(self) -> bool:
