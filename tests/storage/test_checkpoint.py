@@ -15,6 +15,7 @@ import lmdb
 import pytest
 
 from ksmp.types import GlobalInboxSeq, UserId
+from storage.checkpoint import SLICES
 from storage.directory import DATA_FILE
 from storage.environment import Environment
 from storage.errors import StoreCorruptError, StoreUnavailableError
@@ -23,7 +24,7 @@ from storage.log import Append, Appended, ConversationHead, Full, Page, ReadHead
 from storage.reader import Reader
 from storage.rows import View
 from storage.tables import put_folded
-from storage.transaction import Writer
+from storage.transaction import FOLDED_AT, Writer
 from storage.verify import verify
 from tests.storage.world import (
     Sent,
@@ -300,6 +301,31 @@ def test_commits_go_on_in_one_file_while_the_other_is_folded(tmp_path: Path) -> 
         sends(one, 1, head)
         assert state(one) == (True, False), "the journal has turned to its other file"
     assert verify(tmp_path / "store").problems == []
+
+
+def test_a_checkpoint_moves_on_with_commits_and_ends_before_their_file_is_full(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path / "store", segment_bytes=1 << 16) as environment:
+        one = writer(environment)
+        head = sends(one, 1)
+        while not one.is_folding:
+            head = sends(one, 1, head)
+
+        steps = []  # between commits
+        while one.is_folding:
+            steps.append(0)
+            while one.is_slice_due:
+                assert one.fold() is None
+                steps[-1] += 1
+            assert environment.journal.filled < FOLDED_AT + 0.05
+            head = sends(one, 1, head)
+
+        assert not one.is_slice_due
+        assert environment.journal.filled > FOLDED_AT / 2
+        assert max(steps) <= 3
+        assert SLICES / 2 < sum(steps) <= SLICES
+    assert verify(tmp_path / "store").records == head.server_seq
 
 
 def test_a_failed_slice_is_the_failure_of_every_later_transaction(
