@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import Parameter, validators
@@ -11,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.growth import PAIRS, Cell, GrowthReport, GrowthShape, measure_growth
-from bench.leaving import leaving
 from bench.pages.result import command_line
 from bench.run import GENERATOR_BOUND
-from bench.telling import measuring, print_json, verdict_lines
+from bench.telling import measured, tell, verdict_lines
 from relay.exits import CommandError, ExitCode
 
 CONVERSATIONS: Final = "100,1000,10000,100000"
@@ -63,14 +61,8 @@ def growth(
         size=size,
         seconds=seconds,
     )
-    with measuring(), leaving(out, "growth", command, Path(gettempdir())) as leave:
-        report = measure_growth(shape)
-        leave(report)
-    if json:
-        print_json(report)
-    else:
-        _print_table(report)
-    return ExitCode.OK if report.is_good else ExitCode.FAILED
+    report = measured("growth", lambda: measure_growth(shape), out=out, command=command)
+    return tell(report, _print_table, json=json)
 
 
 def _numbers(option: str, said: str) -> list[int]:

@@ -16,7 +16,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from bench.idle_plan import IdlePlan, Opened, Waited, decode_plan
 from bench.opening import HANDSHAKE_SECONDS, open_websocket
-from bench.plan import Progress, Refused
+from bench.plan import Progress, Refused, Started, Stopped
 from bench.process import PROGRESS_SECONDS, LoadError, asked, say
 from ksmp.codec import MSGPACK
 from ksmp.events import Connected, Ping, Pong, Resume, ResumeComplete
@@ -46,8 +46,13 @@ async def _run(plan: IdlePlan) -> None:
     began = perf_counter()
     await _open(idlers, plan)
     say(Opened(round(len(idlers) / (perf_counter() - began), 1)))
-    await _wait(plan.seconds)
-    say(await _roll_call(idlers))
+    await _wait("settling", plan.settle_seconds)
+    pings = -_pings_of(idlers)
+    say(Started())
+    await _wait("idle", plan.seconds)
+    say(Stopped())
+    pings += _pings_of(idlers)
+    say(await _roll_call(idlers, pings))
 
 
 async def _open(idlers: list[Idler], plan: IdlePlan) -> None:
@@ -67,18 +72,22 @@ async def _open(idlers: list[Idler], plan: IdlePlan) -> None:
         raise LoadError(f"not all connected within {OPENING_SECONDS:.0f} seconds") from None
 
 
-async def _wait(seconds: float) -> None:
+def _pings_of(idlers: list[Idler]) -> int:
+    return sum(idler.pings for idler in idlers)
+
+
+async def _wait(step: str, seconds: float) -> None:
     began = perf_counter()
     while (passed := perf_counter() - began) < seconds:
-        say(Progress("idle", passed, seconds))
+        say(Progress(step, passed, seconds))
         await asyncio.sleep(min(PROGRESS_SECONDS, seconds - passed))
 
 
-async def _roll_call(idlers: list[Idler]) -> Waited:
+async def _roll_call(idlers: list[Idler], pings: int) -> Waited:
     """Have every connection answered by the relay: an open socket alone proves nothing."""
     await asyncio.gather(*(idler.ask() for idler in idlers))
     there = [idler for idler in idlers if idler.is_answered]
-    return Waited(len(there), min((idler.pings for idler in there), default=0))
+    return Waited(len(there), min((idler.pings for idler in there), default=0), pings)
 
 
 class Idler(WSListener):
