@@ -102,6 +102,26 @@ def require_both_or_neither(url: str | None, tokens: Path | None) -> None:
         )
 
 
+def numbers_in(option: str, said: str) -> list[int]:
+    """What this option lists.
+
+    Raises:
+        CommandError: these are no whole numbers above 0 with commas between them.
+    """
+    try:
+        numbers = [int(one) for one in said.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            f"{option} takes whole numbers above 0 with commas between them",
+            f"Give them as in {option} 100,1000.",
+        )
+    return numbers
+
+
 def print_json(result: object) -> None:
     """One line on standard output."""
     sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
