@@ -73,11 +73,12 @@ def run_load(
     run: Callable[[P], Coroutine[object, object, None]], plan: P, *fails: type[Exception]
 ) -> None:
     """Run a plan to its end. A load that fails, also by one of these, is reported as refused."""
+    failures: tuple[type[Exception], ...] = (LoadError, *fails)
     lift_descriptor_limit()
     with suppress(BrokenPipeError):  # whoever started this is gone
         try:
             uvloop.run(run(plan))
-        except (LoadError, *fails) as error:
+        except failures as error:
             say(Refused(str(error)))
 
 

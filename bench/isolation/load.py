@@ -19,7 +19,7 @@ from bench.history import Recorder
 from bench.isolation.crowd import StruckCrowd
 from bench.isolation.failpoints import FailpointError
 from bench.isolation.faults import SLOWER, Fault, fault_of
-from bench.isolation.plan import Done, LoadPlan, decode_plan
+from bench.isolation.plan import Done, Flooded, LoadPlan, decode_plan
 from bench.isolation.schedule import schedule_of
 from bench.isolation.timeline import Phase
 from bench.open_loop.arrivals import NS
@@ -44,7 +44,7 @@ async def _run(plan: LoadPlan) -> None:
     )
     crowd = StruckCrowd(plan, recorder)
 
-    async def strike() -> tuple[float, int]:
+    async def strike() -> tuple[float, Flooded | None]:
         fault = fault_of(plan, crowd.persons)
         try:
             await fault.prepare()
