@@ -21,7 +21,7 @@ from bench.spread import Spread
 from bench.telling import measured, numbers_in, require_both_or_neither, tell
 from relay.exits import CommandError, ExitCode
 
-WIDTH: Final = 124
+WIDTH: Final = 134
 """Columns that the table needs."""
 
 _POSITIVE: Final = validators.Number(gte=1)
