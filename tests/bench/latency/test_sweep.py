@@ -117,13 +117,13 @@ def test_a_relay_that_stands_still_pays_for_all_that_was_meant_meanwhile(
 
 
 def test_beside_a_load_stands_how_long_the_relays_syncs_took_in_the_measured_time() -> None:
-    (load,) = measure_latency(small(seconds=1.0, runs=2)).loads
+    (load,) = measure_latency(small(seconds=0.5, warm_up_seconds=2.0, runs=2)).loads
 
     assert load.syncs is not None
     assert [run.syncs is not None and run.syncs.count > 0 for run in load.runs] == [True, True]
     assert load.syncs.count == sum(run.syncs.count for run in load.runs if run.syncs is not None)
-    # A send at a time, nearly: none is acked without a sync, and few share one.
-    assert 0.3 * 400 < load.syncs.count < 1.5 * 400
+    # No send has more than one, of 200 in the measured time; with the warm-up there would be 1,000.
+    assert load.syncs.count < 2 * 200
     assert (load.syncs.p50_at_most_ms or 0) > 0
 
 
