@@ -29,7 +29,7 @@ from bench.pages.result import command_line
 from bench.relay_of_its_own import StartError
 from bench.run import PACKAGES, RunError
 from bench.shape import Shape
-from bench.telling import print_json
+from bench.telling import tell
 from relay.exits import CommandError
 
 CellName = Literal[
@@ -108,11 +108,7 @@ def cells(
     except CommandError as error:
         Console(stderr=True).print(f"{error.what}: {error.why}.", soft_wrap=True)
         return 1
-    if json:
-        print_json(result)
-    else:
-        print_cells(result)
-    return 0 if result.is_good else 1
+    return tell(result, print_cells, json=json)
 
 
 def measure_cells(wanted: Wanted, names: Sequence[CellName]) -> CellsResult:

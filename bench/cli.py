@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import App, Parameter, validators
-from rich.console import Console
 
 from bench.growth_command import growth
-from bench.idle import KEEPALIVE_ROUNDS, IdleReport, measure_idle
+from bench.idle_command import idle
 from bench.isolation.command import isolation
-from bench.leaving import leaving
 from bench.offered.command import latency
 from bench.ordering import measure_own_relay, measure_relay_at
 from bench.ordering_table import print_ordering
-from bench.pages.result import command_line
 from bench.plan import CodecName, ShapeName
-from bench.relay_of_its_own import LIFTED
 from bench.replay_command import replay
 from bench.runs import measure_runs
 from bench.shape import PAIRS, Shape, lifted_for
 from bench.storm_command import storm
-from bench.telling import measuring, print_json, require_both_or_neither
+from bench.telling import measuring, require_both_or_neither, say_what_is_lifted, tell
 from relay.exits import CommandError, ExitCode
 
 _POSITIVE: Final = validators.Number(gte=1)
@@ -35,6 +29,7 @@ app.command(latency)
 app.command(replay)
 app.command(storm)
 app.command(growth)
+app.command(idle)
 app.command("bench.isolation.rerun:rerun", help="Repeat an isolation experiment from its bundle.")
 app.command("bench.isolation.rerun:report", help="Draw the report of a bundle again.")
 
@@ -118,57 +113,12 @@ def ordering(
     )
     with measuring():
         if url is None or tokens is None:
-            _say_what_is_lifted(lifted_for(wanted))
+            say_what_is_lifted(lifted_for(wanted))
             report = measure_runs(lambda: measure_own_relay(wanted, history), runs)
         else:
             _require_own_relay(runs, sync_delay_ms)
             report = measure_relay_at(url, tokens, wanted, history)
-    if json:
-        print_json(report)
-    else:
-        print_ordering(report)
-    return ExitCode.OK if report.is_good else ExitCode.FAILED
-
-
-@app.command
-def idle(
-    *,
-    connections: Annotated[int, Parameter(validator=_POSITIVE)] = 10_000,
-    seconds: Annotated[float, Parameter(validator=validators.Number(gte=1, lte=3_600))] = 60.0,
-    out: Path | None = None,
-    json: bool = False,
-) -> int:
-    """Open connections that say nothing, and tell what each costs the relay in memory.
-
-    It starts a relay of its own on an empty store. Each connection is of another user, and answers
-    pings; the keep-alive is so short that each gets at least two. Exits with 1 when a connection
-    was lost.
-
-    Parameters
-    ----------
-    connections
-        How many.
-    seconds
-        How long they stay silent.
-    out
-        A directory that gets result.json and report.html, with pictures where there are any.
-    json
-        Print JSON on standard output instead of lines.
-    """
-    command = command_line(
-        *("ksmp-relay", "bench", "idle"),
-        connections=connections,
-        seconds=seconds,
-    )
-    with measuring(), leaving(out, "idle", command, Path(gettempdir())) as leave:
-        _say_what_is_lifted(LIFTED)
-        report = measure_idle(connections, seconds)
-        leave(report)
-    if json:
-        print_json(report)
-    else:
-        _print_idle(report)
-    return ExitCode.OK if report.is_good else ExitCode.FAILED
+    return tell(report, print_ordering, json=json)
 
 
 def _require_one_run(runs: int, history: Path | None) -> None:
@@ -189,30 +139,3 @@ def _require_own_relay(runs: int, sync_delay_ms: float) -> None:
             "--runs and --sync-delay-ms need relays started for it, and --url names one that runs",
             "Leave --url and --tokens out.",
         )
-
-
-def _print_idle(report: IdleReport) -> None:
-    there, lost = report.still_connected, report.connections - report.still_connected
-    before, after = report.relay_rss_before_kib / 1_024, report.relay_rss_after_kib / 1_024
-    opened = f"{report.connections:,} opened, {report.handshakes_per_s:,.0f} per second"
-    pings = f"each connection has answered at least {report.keepalive_rounds}"
-    lines = [
-        f"Connections: {opened}; {there:,} still there after {report.seconds:g} s.",
-        f"Memory per connection: {report.kib_per_connection:.1f} KiB.",
-        f"Memory of the relay: {before:,.1f} MiB before, {after:,.1f} MiB with them.",
-        f"A ping after {report.keepalive_seconds:g} s of silence: {pings}.",
-    ]
-    if lost:
-        lines.append(f"Lost: {lost:,}.")
-    if report.keepalive_rounds < KEEPALIVE_ROUNDS:
-        lines.append("Too few pings to tell whether the connections would stay.")
-    console = Console(highlight=False)
-    for line in lines:
-        console.print(line, soft_wrap=True)
-
-
-def _say_what_is_lifted(settings: Iterable[str]) -> None:
-    lifted = ", ".join(name.removeprefix("KSMP_LIMITS__").lower() for name in settings)
-    Console(stderr=True).print(
-        f"Starting a relay on an empty store, with these limits lifted: {lifted}.", soft_wrap=True
-    )

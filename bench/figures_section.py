@@ -84,6 +84,9 @@ def _idle(report: IdleReport) -> Rows:
     yield "silence before a ping", f"{report.keepalive_seconds:g} s"
     yield "pings that each has answered", f"at least {report.keepalive_rounds:,}"
     yield "handshakes", f"{report.handshakes_per_s:,.0f} per s"
+    if (window := report.window) is not None:
+        yield "relay, while all were idle", _core(window.relay_cpu)
+        yield "measured over", f"{window.seconds:g} s, with {window.pings:,} pings answered"
 
 
 def _mib(kibibytes: int) -> str:

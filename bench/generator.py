@@ -6,7 +6,6 @@ Run as a process of its own (`python -m bench.generator`, a `bench.plan.Plan` on
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 
 from bench.cast import cast_of
 from bench.checker.records import Setting
+from bench.each import for_each
 from bench.final_read import FinalRead
 from bench.history import Recorder
 from bench.meter import Meter
@@ -64,15 +64,11 @@ class RelayLoad:
 
     async def connect(self, connected: Callable[[int], None]) -> None:
         """See `bench.process.Load`."""
-        count = itertools.count(1)
-        slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
 
         async def connect_one(user: User) -> None:
-            async with slots:
-                await user.connect(self._plan.url)
-            connected(next(count))
+            await user.connect(self._plan.url)
 
-        await asyncio.gather(*map(connect_one, self._users))
+        await for_each(self._users, connect_one, CONNECTING_AT_ONCE, connected)
 
     def start(self) -> None:
         """See `bench.process.Load`."""
@@ -87,15 +83,13 @@ class RelayLoad:
         recorder = self._recorder
         if recorder is None:
             return
-        slots = asyncio.Semaphore(READING_AT_ONCE)
 
         async def read_one(user: User) -> None:
-            async with slots:
-                read = FinalRead(recorder, user.token, user.base, self._codec)
-                await read.run(self._plan.url)
+            read = FinalRead(recorder, user.token, user.base, self._codec)
+            await read.run(self._plan.url)
 
         inboxes = {user.user: user for user in self._users}  # one, however many devices
-        await asyncio.gather(*map(read_one, inboxes.values()))
+        await for_each(inboxes.values(), read_one, READING_AT_ONCE)
         recorder.close()
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import Parameter, validators
@@ -11,11 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.growth import PAIRS, Cell, GrowthReport, GrowthShape, measure_growth
-from bench.leaving import leaving
 from bench.pages.result import command_line
 from bench.run import GENERATOR_BOUND
-from bench.telling import measuring, print_json, verdict_lines
-from relay.exits import CommandError, ExitCode
+from bench.telling import measured, numbers_in, tell, verdict_lines
 
 CONVERSATIONS: Final = "100,1000,10000,100000"
 WIDTH: Final = 110
@@ -54,7 +51,10 @@ def growth(
         Print JSON on standard output instead of a table.
     """
     shape = GrowthShape(
-        _numbers("--conversations", conversations), _numbers("--records", records), size, seconds
+        numbers_in("--conversations", conversations),
+        numbers_in("--records", records),
+        size,
+        seconds,
     )
     command = command_line(
         *("ksmp-relay", "bench", "growth"),
@@ -63,29 +63,8 @@ def growth(
         size=size,
         seconds=seconds,
     )
-    with measuring(), leaving(out, "growth", command, Path(gettempdir())) as leave:
-        report = measure_growth(shape)
-        leave(report)
-    if json:
-        print_json(report)
-    else:
-        _print_table(report)
-    return ExitCode.OK if report.is_good else ExitCode.FAILED
-
-
-def _numbers(option: str, said: str) -> list[int]:
-    try:
-        numbers = [int(one) for one in said.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise CommandError(
-            ExitCode.USAGE,
-            "This cannot be measured",
-            f"{option} takes whole numbers above 0 with commas between them",
-            f"Give them as in {option} 100,1000.",
-        )
-    return numbers
+    report = measured("growth", lambda: measure_growth(shape), out=out, command=command)
+    return tell(report, _print_table, json=json)
 
 
 def _print_table(report: GrowthReport) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bench.each import for_each
 from bench.final_read import FinalRead
 from bench.history import Recorder
 from bench.meter import Meter
@@ -66,14 +67,11 @@ class GrowthLoad:
     async def read_back(self) -> None:
         """See `bench.process.Load`."""
         self._drop()
-        slots = asyncio.Semaphore(READING_AT_ONCE)
 
         async def read(visitor: Visitor) -> None:
-            async with slots:
-                final = FinalRead(self._recorder, visitor.token, visitor.base)
-                await final.run(self._plan.url)
+            await FinalRead(self._recorder, visitor.token, visitor.base).run(self._plan.url)
 
-        await asyncio.gather(*map(read, self._visitors))
+        await for_each(self._visitors, read, READING_AT_ONCE)
         self._recorder.close()
 
     def close(self) -> None:

@@ -1,7 +1,9 @@
 """The idle benchmark: what a connection costs that says nothing, and whether it stays.
 
 Every connection is of another user, has resumed, and answers the relay's pings. Memory is what the
-system counts as the relay's resident set: before the first connection, and while all are idle.
+system counts as the relay's resident set: before the first connection, and while all are idle. That
+and the relay's CPU time are measured when all have been connected for one keep-alive interval, for
+two more of them or longer: so what a ping and its pong cost is among it.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from msgspec import Struct
 
 from bench.descriptors import DescriptorLimitError, make_room_for
 from bench.idle_plan import IdlePlan, Opened, Waited, decode_report
-from bench.plan import Progress, Refused
+from bench.plan import Progress, Refused, Started, Stopped
 from bench.relay_of_its_own import LIFTED, OwnRelay, relay_of_its_own
-from bench.run import ENDED_EARLY, RunError, generator, progress_bar
+from bench.run import ENDED_EARLY, RunError, ServerCpu, generator, progress_bar
 
 GENERATOR: Final = "bench.idlers"
 KEEPALIVE_ROUNDS: Final = 2
@@ -25,7 +27,21 @@ KEEPALIVE_ROUNDS: Final = 2
 
 READINGS: Final = 5
 BETWEEN_READINGS_SECONDS: Final = 0.1
-_DEFAULT_KEEPALIVE_SECONDS: Final = 30.0
+DEFAULT_KEEPALIVE_SECONDS: Final = 30.0
+"""A relay's that nobody has configured."""
+
+SECONDS: Final = (KEEPALIVE_ROUNDS + 1) * DEFAULT_KEEPALIVE_SECONDS
+"""From so long on the relay keeps its own keep-alive interval; a shorter wait shortens it, too."""
+
+
+class Window(Struct, frozen=True):
+    """What the relay did while all were connected and had settled."""
+
+    seconds: float
+    pings: int
+    """How many were answered in it, by all connections together."""
+    relay_cpu: float | None
+    """The share of a core that all threads of the relay took; null where nobody can tell."""
 
 
 class IdleReport(Struct, frozen=True):
@@ -41,6 +57,7 @@ class IdleReport(Struct, frozen=True):
     relay_rss_after_kib: int
     kib_per_connection: float
     handshakes_per_s: float
+    window: Window | None = None
 
     @property
     def is_good(self) -> bool:
@@ -52,7 +69,7 @@ class IdleReport(Struct, frozen=True):
 
 def keepalive_seconds(seconds: float) -> float:
     """The relay's keep-alive for a wait of this length: every connection is pinged twice in it."""
-    return min(_DEFAULT_KEEPALIVE_SECONDS, round(seconds / (KEEPALIVE_ROUNDS + 1), 3))
+    return min(DEFAULT_KEEPALIVE_SECONDS, round(seconds / (KEEPALIVE_ROUNDS + 1), 3))
 
 
 def measure_idle(connections: int, seconds: float) -> IdleReport:
@@ -69,7 +86,8 @@ def measure_idle(connections: int, seconds: float) -> IdleReport:
     keepalive = keepalive_seconds(seconds)
     users = [f"idle-{number}" for number in range(connections)]
     with relay_of_its_own(users, _settings(connections, keepalive)) as relay:
-        run = _run(relay, seconds)
+        plan = IdlePlan(relay.url, tuple(relay.tokens), round(seconds - keepalive, 3), keepalive)
+        run = _run(relay, plan)
     return IdleReport(
         connections=connections,
         still_connected=run.waited.still_connected,
@@ -80,6 +98,7 @@ def measure_idle(connections: int, seconds: float) -> IdleReport:
         relay_rss_after_kib=run.after_kib,
         kib_per_connection=round((run.after_kib - run.before_kib) / connections, 2),
         handshakes_per_s=run.opened.handshakes_per_s,
+        window=Window(plan.seconds, run.waited.pings, run.relay_cpu),
     )
 
 
@@ -97,16 +116,16 @@ class _Run(NamedTuple):
     after_kib: int
     opened: Opened
     waited: Waited
+    relay_cpu: float | None
 
 
-def _run(relay: OwnRelay, seconds: float) -> _Run:
+def _run(relay: OwnRelay, plan: IdlePlan) -> _Run:
     before: list[int] = []
     for _ in range(READINGS):
         before.append(resident_kib(relay.pid))
         time.sleep(BETWEEN_READINGS_SECONDS)
     idle: list[int] = []
-    opened = Opened(0.0)
-    plan = IdlePlan(relay.url, tuple(relay.tokens), seconds)
+    opened, cpu = Opened(0.0), ServerCpu(relay.pid)
     with generator(GENERATOR, plan) as lines, progress_bar("idle connections") as show:
         for line in lines:
             match decode_report(line):
@@ -116,9 +135,13 @@ def _run(relay: OwnRelay, seconds: float) -> _Run:
                         idle.append(resident_kib(relay.pid))
                 case Opened() as opened:
                     pass
+                case Started():
+                    cpu.begin()
+                case Stopped():
+                    cpu.end()
                 case Waited() as waited:
                     after = idle[len(idle) // 2 :]  # when what opening cost has been given back
-                    return _Run(_median(before), _median(after), opened, waited)
+                    return _Run(_median(before), _median(after), opened, waited, cpu.share)
                 case Refused(reason=reason):
                     raise RunError(reason)
     raise RunError(ENDED_EARLY)

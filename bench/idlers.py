@@ -7,21 +7,19 @@ input). It always ends by itself.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from time import perf_counter
 from typing import Final
 
-import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
+from bench.each import for_each, in_time
 from bench.idle_plan import IdlePlan, Opened, Waited, decode_plan
 from bench.opening import HANDSHAKE_SECONDS, open_websocket
-from bench.plan import Progress, Refused
-from bench.process import PROGRESS_SECONDS, LoadError, asked, say
+from bench.plan import Progress, Started, Stopped
+from bench.process import PROGRESS_SECONDS, LoadError, asked, run_load, say
 from ksmp.codec import MSGPACK
 from ksmp.events import Connected, Ping, Pong, Resume, ResumeComplete
 from ksmp.malformed import UndecodableError
-from relay.system import lift_descriptor_limit
 
 OPENING_AT_ONCE: Final = 64
 OPENING_SECONDS: Final = 300.0
@@ -33,12 +31,7 @@ _PING: Final = MSGPACK.encode(Ping())
 
 def main() -> None:
     """Run the plan on standard input."""
-    plan = decode_plan(asked())
-    lift_descriptor_limit()
-    try:
-        uvloop.run(_run(plan))
-    except LoadError as error:
-        say(Refused(str(error)))
+    run_load(_run, decode_plan(asked()))
 
 
 async def _run(plan: IdlePlan) -> None:
@@ -46,39 +39,44 @@ async def _run(plan: IdlePlan) -> None:
     began = perf_counter()
     await _open(idlers, plan)
     say(Opened(round(len(idlers) / (perf_counter() - began), 1)))
-    await _wait(plan.seconds)
-    say(await _roll_call(idlers))
+    await _wait("settling", plan.settle_seconds)
+    pings = -_pings_of(idlers)
+    say(Started())
+    await _wait("idle", plan.seconds)
+    say(Stopped())
+    pings += _pings_of(idlers)
+    say(await _roll_call(idlers, pings))
 
 
 async def _open(idlers: list[Idler], plan: IdlePlan) -> None:
-    count = itertools.count(1)
-    slots = asyncio.Semaphore(OPENING_AT_ONCE)
+    async def open_one(idler_and_token: tuple[Idler, str]) -> None:
+        idler, token = idler_and_token
+        await idler.open(plan.url, token)
 
-    async def open_one(idler: Idler, token: str) -> None:
-        async with slots:
-            await idler.open(plan.url, token)
-        if (opened := next(count)) % 100 == 0:
+    def tell(opened: int) -> None:
+        if opened % 100 == 0:
             say(Progress("connecting", opened, len(idlers)))
 
-    try:
-        async with asyncio.timeout(OPENING_SECONDS):
-            await asyncio.gather(*map(open_one, idlers, plan.tokens))
-    except TimeoutError:
-        raise LoadError(f"not all connected within {OPENING_SECONDS:.0f} seconds") from None
+    async with in_time("connecting", OPENING_SECONDS):
+        await for_each(zip(idlers, plan.tokens, strict=True), open_one, OPENING_AT_ONCE, tell)
 
 
-async def _wait(seconds: float) -> None:
+def _pings_of(idlers: list[Idler]) -> int:
+    return sum(idler.pings for idler in idlers)
+
+
+async def _wait(step: str, seconds: float) -> None:
     began = perf_counter()
     while (passed := perf_counter() - began) < seconds:
-        say(Progress("idle", passed, seconds))
+        say(Progress(step, passed, seconds))
         await asyncio.sleep(min(PROGRESS_SECONDS, seconds - passed))
 
 
-async def _roll_call(idlers: list[Idler]) -> Waited:
+async def _roll_call(idlers: list[Idler], pings: int) -> Waited:
     """Have every connection answered by the relay: an open socket alone proves nothing."""
     await asyncio.gather(*(idler.ask() for idler in idlers))
     there = [idler for idler in idlers if idler.is_answered]
-    return Waited(len(there), min((idler.pings for idler in there), default=0))
+    return Waited(len(there), min((idler.pings for idler in there), default=0), pings)
 
 
 class Idler(WSListener):

@@ -15,13 +15,11 @@ from pathlib import Path
 from time import monotonic_ns, process_time
 from typing import Final
 
-import uvloop
-
 from bench.final_read import FinalRead
 from bench.history import Recorder
 from bench.latency import Latencies
-from bench.plan import Progress, Refused, Started
-from bench.process import LoadError, asked, say, unless_failed
+from bench.plan import Progress, Started
+from bench.process import LoadError, asked, run_load, say, unless_failed
 from bench.replay_plan import LiveMeasured, LivePlan, Span, decode_live_plan, decode_span
 from bench.visitor import Visitor
 from ksmp.types import ConversationId
@@ -35,11 +33,7 @@ POLL_SECONDS: Final = 0.05
 
 def main() -> None:
     """Run the plan on standard input."""
-    plan = decode_live_plan(asked())
-    try:
-        uvloop.run(_run(plan))
-    except LoadError as error:
-        say(Refused(str(error)))
+    run_load(_run, decode_live_plan(asked()))
 
 
 async def _run(plan: LivePlan) -> None:

@@ -76,17 +76,26 @@ def _require_upgrade(transport: WSTransport) -> None:
         raise LoadError("the relay hung up during the handshake")
 
 
-async def answered(resumed: asyncio.Future[None]) -> None:
-    """The relay has answered the resume of a connection that was opened.
+async def resumed_websocket(
+    listener: WSListener,
+    url: str,
+    token: str,
+    resumed: asyncio.Future[None],
+    *,
+    codec: Codec = MSGPACK,
+) -> WSTransport:
+    """Connect a listener that resumes when it is welcome, and wait until it says that it has.
 
     Raises:
-        LoadError: it has not for too long.
+        LoadError: the relay is not there, refuses, or does not answer.
     """
+    transport = await open_websocket(listener, url, token, codec=codec)
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             await resumed
     except TimeoutError:
         raise LoadError("a connection was opened, and its resume not answered") from None
+    return transport
 
 
 def _small(receive_bytes: int, url: WSParsedURL) -> socket.socket:

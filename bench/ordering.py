@@ -13,12 +13,13 @@ from msgspec import Struct
 
 from bench.checker.check import Report
 from bench.checker.order import Order
-from bench.commits import commits_of
 from bench.judged import judged
 from bench.latency import Percentiles
+from bench.metrics import commits_of
 from bench.plan import CodecName, ShapeName
 from bench.run import Run, RunError, run_generator
 from bench.shape import Shape, lifted_for, relay_for
+from bench.tokens_file import tokens_in
 
 GENERATOR: Final = "bench.generator"
 
@@ -96,9 +97,7 @@ def measure_relay_at(
     Raises:
         RunError: it cannot be measured, or the file holds too few tokens.
     """
-    tokens = tokens_file.read_text().split()[: shape.connections]
-    if len(tokens) < shape.connections:
-        raise RunError(f"{shape.pairs} pairs need {shape.connections} tokens, one a line")
+    tokens = tokens_in(tokens_file, shape.connections, shape.pairs)
     with _history_at(history) as path:
         plan = shape.plan(url, tokens, history=str(path), relay=relay_version())
         run = run_generator(GENERATOR, plan, None, "relay")

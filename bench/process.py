@@ -10,6 +10,7 @@ import gc
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from time import perf_counter, process_time
 from typing import Final, Protocol, TypeVar
 
@@ -35,6 +36,7 @@ READ_BACK_SECONDS: Final = 600.0
 PROGRESS_SECONDS: Final = 0.5
 
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 
@@ -64,12 +66,20 @@ class Load(Protocol):
 
 def run_process(load: Callable[[Plan], Load]) -> None:
     """Read one `Plan` from standard input, run it, report on standard output."""
-    plan = decode_plan(asked())
+    run_load(partial(_run, load), decode_plan(asked()))
+
+
+def run_load(
+    run: Callable[[P], Coroutine[object, object, None]], plan: P, *fails: type[Exception]
+) -> None:
+    """Run a plan to its end. A load that fails, also by one of these, is reported as refused."""
+    failures: tuple[type[Exception], ...] = (LoadError, *fails)
     lift_descriptor_limit()
-    try:
-        uvloop.run(_run(load, plan))
-    except LoadError as error:
-        say(Refused(str(error)))
+    with suppress(BrokenPipeError):  # whoever started this is gone
+        try:
+            uvloop.run(run(plan))
+        except failures as error:
+            say(Refused(str(error)))
 
 
 async def _run(make_load: Callable[[Plan], Load], plan: Plan) -> None:

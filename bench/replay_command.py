@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import Parameter, validators
-from rich.console import Console
 
-from bench.leaving import leaving
 from bench.pages.result import command_line
 from bench.replay import ReplayReport, ReplayShape, measure_replay
 from bench.run import GENERATOR_BOUND
-from bench.telling import measuring, print_json, verdict_lines
-from relay.exits import ExitCode
+from bench.telling import measured, print_lines, tell, verdict_lines
 
 _POSITIVE: Final = validators.Number(gte=1)
 
@@ -68,16 +64,17 @@ def replay(
         seed=seed,
         ratio=ratio,
     )
-    with measuring(), leaving(out, "replay", command, Path(gettempdir())) as leave:
-        report = measure_replay(shape, ratio_seconds=max(2.0, seconds) if ratio else None)
-        leave(report)
-    if json:
-        print_json(report)
-    else:
-        console = Console(highlight=False, markup=False)
-        for line in _lines(report):
-            console.print(line, soft_wrap=True)
-    return ExitCode.OK if report.is_good else ExitCode.FAILED
+    report = measured(
+        "replay",
+        lambda: measure_replay(shape, ratio_seconds=max(2.0, seconds) if ratio else None),
+        out=out,
+        command=command,
+    )
+    return tell(report, _show, json=json)
+
+
+def _show(report: ReplayReport) -> None:
+    print_lines(_lines(report))
 
 
 def _lines(report: ReplayReport) -> list[str]:

@@ -11,12 +11,11 @@ import asyncio
 from time import monotonic_ns, process_time
 from typing import Final
 
-import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from bench.opening import open_websocket
-from bench.plan import Progress, Refused
-from bench.process import LoadError, asked, say
+from bench.plan import Progress
+from bench.process import LoadError, asked, run_load, say
 from bench.replay_plan import ReadPlan, Replayed, Span, decode_read_plan
 from ksmp.codec import MSGPACK
 from ksmp.events import Connected, Error, InboxFrame, Resume, ResumeComplete
@@ -31,14 +30,14 @@ SECONDS: Final = 900.0
 
 def main() -> None:
     """Run the plan on standard input."""
-    plan = decode_read_plan(asked())
-    try:
-        say(uvloop.run(_run(plan)))
-    except LoadError as error:
-        say(Refused(str(error)))
+    run_load(_run, decode_read_plan(asked()))
 
 
-async def _run(plan: ReadPlan) -> Replayed:
+async def _run(plan: ReadPlan) -> None:
+    say(await _read(plan))
+
+
+async def _read(plan: ReadPlan) -> Replayed:
     reader = Reader(plan)
     transport = await open_websocket(reader, plan.url, plan.token)
     try:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Annotated, Final
 
 from cyclopts import Parameter, validators
-from rich.console import Console
 
-from bench.leaving import leaving
 from bench.pages.result import command_line
 from bench.run import GENERATOR_BOUND
 from bench.storm import StormReport, StormShape, measure_storm
-from bench.telling import measuring, print_json, verdict_lines
-from relay.exits import ExitCode
+from bench.telling import measured, print_lines, tell, verdict_lines
 
 _POSITIVE: Final = validators.Number(gte=1)
 
@@ -59,16 +55,13 @@ def storm(
         spread=spread,
         seed=seed,
     )
-    with measuring(), leaving(out, "storm", command, Path(gettempdir())) as leave:
-        report = measure_storm(StormShape(connections, messages, size, spread, seed))
-        leave(report)
-    if json:
-        print_json(report)
-    else:
-        console = Console(highlight=False, markup=False)
-        for line in _lines(report):
-            console.print(line, soft_wrap=True)
-    return ExitCode.OK if report.is_good else ExitCode.FAILED
+    shape = StormShape(connections, messages, size, spread, seed)
+    report = measured("storm", lambda: measure_storm(shape), out=out, command=command)
+    return tell(report, _show, json=json)
+
+
+def _show(report: StormReport) -> None:
+    print_lines(_lines(report))
 
 
 def _lines(report: StormReport) -> list[str]:

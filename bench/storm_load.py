@@ -7,7 +7,6 @@ standard input). It always ends by itself: every step has a limit.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import random
 from collections import Counter
@@ -16,18 +15,16 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Final
 
-import uvloop
-
+from bench.each import for_each, in_time
 from bench.final_read import FinalRead
 from bench.history import Recorder
 from bench.idle_plan import Opened
 from bench.idlers import OPENING_AT_ONCE, OPENING_SECONDS
-from bench.plan import Progress, Refused, Started, Stopped
-from bench.process import LoadError, asked, say, unless_failed
+from bench.plan import Progress, Started, Stopped
+from bench.process import LoadError, asked, run_load, say, unless_failed
 from bench.storm_plan import Returned, StormPlan, decode_plan
 from bench.visitor import Visitor
 from ksmp.types import ConversationId
-from relay.system import lift_descriptor_limit
 
 IN_FLIGHT: Final = 32
 """Sends of each sender that wait for their acks."""
@@ -43,12 +40,7 @@ POLL_SECONDS: Final = 0.02
 
 def main() -> None:
     """Run the plan on standard input."""
-    plan = decode_plan(asked())
-    lift_descriptor_limit()
-    try:
-        uvloop.run(_run(plan))
-    except LoadError as error:
-        say(Refused(str(error)))
+    run_load(_run, decode_plan(asked()))
 
 
 async def _run(plan: StormPlan) -> None:
@@ -139,20 +131,13 @@ class _Storm:
         step: str,
         seconds: float,
     ) -> None:
-        count = itertools.count(1)
-        slots = asyncio.Semaphore(OPENING_AT_ONCE if step == "connecting" else READING_AT_ONCE)
-
-        async def do_one(visitor: Visitor) -> None:
-            async with slots:
-                await do(visitor)
-            if (done := next(count)) % 100 == 0:
+        def tell(done: int) -> None:
+            if done % 100 == 0:
                 say(Progress(step, done, len(visitors)))
 
-        try:
-            async with asyncio.timeout(seconds):
-                await asyncio.gather(*map(do_one, visitors))
-        except TimeoutError:
-            raise LoadError(f"{step} took more than {seconds:.0f} seconds") from None
+        at_once = OPENING_AT_ONCE if step == "connecting" else READING_AT_ONCE
+        async with in_time(step, seconds):
+            await for_each(visitors, do, at_once, tell)
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────
 

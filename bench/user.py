@@ -22,7 +22,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from websockets.utils import apply_mask as _apply_mask_in_python
 
 from bench.meter import Meter
-from bench.opening import answered, open_websocket
+from bench.opening import resumed_websocket
 from bench.process import LoadError
 from bench.witness import Witness
 from ksmp.codec import Codec
@@ -125,8 +125,7 @@ class User(WSListener):
             LoadError: the relay is not there, refuses, or does not answer.
         """
         self._opening_began_ns = monotonic_ns()
-        self._transport = await open_websocket(self, url, self.token, codec=self._codec)
-        await answered(self._resumed)
+        await resumed_websocket(self, url, self.token, self._resumed, codec=self._codec)
 
     def begin(self) -> None:
         """Everybody has connected: tell what is going to be sent."""

@@ -15,7 +15,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from bench.checker.records import Frame
 from bench.history import Recorder
-from bench.opening import answered, open_websocket
+from bench.opening import resumed_websocket
 from bench.seen import frame_of, note_ack, note_connected, note_refusal
 from bench.user import client_message, close_code, subject
 from ksmp.codec import MSGPACK
@@ -76,8 +76,7 @@ class Visitor(WSListener):
         self._opening_began_ns = monotonic_ns()
         self._resumed = asyncio.get_running_loop().create_future()
         self._fragments.clear()
-        await open_websocket(self, url, self.token)
-        await answered(self._resumed)
+        await resumed_websocket(self, url, self.token, self._resumed)
 
     def drop(self) -> None:
         """Be gone, without a word to the relay. What comes after that is not seen."""

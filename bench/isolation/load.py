@@ -7,13 +7,10 @@ always ends by itself: every step has a limit.
 from __future__ import annotations
 
 import asyncio
-import gc
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic_ns, process_time
 from typing import Final
 
-import uvloop
 from msgspec import structs
 
 from bench.checker.bystanders import BASELINE
@@ -22,29 +19,20 @@ from bench.history import Recorder
 from bench.isolation.crowd import StruckCrowd
 from bench.isolation.failpoints import FailpointError
 from bench.isolation.faults import SLOWER, Fault, fault_of
-from bench.isolation.plan import Done, LoadPlan, decode_plan
+from bench.isolation.plan import Done, Flooded, LoadPlan, decode_plan
 from bench.isolation.schedule import schedule_of
 from bench.isolation.timeline import Phase
 from bench.open_loop.arrivals import NS
-from bench.open_loop.pace import pace
-from bench.plan import Progress, Refused, Started, Stopped
-from bench.process import LoadError, asked, say
-from relay.system import lift_descriptor_limit
+from bench.open_loop.course import course, paced
+from bench.plan import Progress, Started, Stopped
+from bench.process import asked, run_load, say
 
 PROGRESS_SECONDS: Final = 0.5
-LATE_SECONDS: Final = 30.0
-"""How far the generator may be behind when all is over."""
 
 
 def main() -> None:
     """Do the one experiment on standard input, report on standard output."""
-    plan = decode_plan(asked())
-    lift_descriptor_limit()
-    with suppress(BrokenPipeError):  # whoever started this is gone
-        try:
-            uvloop.run(_run(plan))
-        except (LoadError, FailpointError, OSError) as error:
-            say(Refused(str(error)))
+    run_load(_run, decode_plan(asked()), FailpointError, OSError)
 
 
 async def _run(plan: LoadPlan) -> None:
@@ -55,22 +43,17 @@ async def _run(plan: LoadPlan) -> None:
         configuration=_configuration(plan),
     )
     crowd = StruckCrowd(plan, recorder)
-    try:
-        await crowd.come(lambda count: _tell("connecting", count, len(crowd.persons)))
+
+    async def strike() -> tuple[float, Flooded | None]:
         fault = fault_of(plan, crowd.persons)
         try:
             await fault.prepare()
             generator_cpu = await _Experiment(plan, crowd, recorder, fault).run()
         finally:
             flooded = await fault.close()
-        _tell("waiting for answers", 0, 1)
-        await crowd.settle()
-        _tell("reading everything back", 0, 1)
-        unread = await crowd.read_back()
-        recorder.close()
-    finally:
-        crowd.leave()
-        recorder.cut_off()
+        return generator_cpu, flooded
+
+    (generator_cpu, flooded), unread = await course(crowd, recorder, strike)
     say(Done(generator_cpu, flooded, unread))
 
 
@@ -96,22 +79,11 @@ class _Experiment:
             is_poison = bool(schedule.is_poison[number])
             persons[schedule.sender[number]].send(meant_ns, is_poison=is_poison)
 
-        gc.collect()
-        gc.freeze()  # what exists now lives to the end; looking through it again would cost pauses
-        self._began_ns = monotonic_ns() + int(plan.warm_up_seconds * NS)
-        pacing = asyncio.create_task(pace(schedule.at_ns, self._began_ns, send))
-        try:
-            share = await self._phases()
-            async with asyncio.timeout(LATE_SECONDS):
-                await pacing  # whatever was meant to be sent is sent
-        except TimeoutError:
-            raise LoadError("the load generator could not keep up with the rate") from None
-        finally:
-            pacing.cancel()
-        return share
+        return await paced(schedule.at_ns, plan.warm_up_seconds, send, self._phases)
 
-    async def _phases(self) -> float:
+    async def _phases(self, began_ns: int) -> float:
         """Windows of the history hold what was ordered: they open before, and close after it."""
+        self._began_ns = began_ns
         recorder, fault, experiment = self._recorder, self._fault, self._plan.experiment
         _tell("warming up", 0, 1)
         await self._sleep_until(0.0)

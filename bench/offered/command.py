@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated, Final
@@ -11,16 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.checker.printing import excerpt_lines
-from bench.leaving import leaving
-from bench.offered.sweep import LatencyReport, Wish, measure_latency
+from bench.offered.sweep import SHARES, LatencyReport, Wish, measure_latency
+from bench.offered.syncs import in_words
 from bench.pages.result import command_line
 from bench.places import stores_of
 from bench.run import GENERATOR_BOUND
 from bench.spread import Spread
-from bench.telling import measuring, print_json, require_both_or_neither
-from relay.exits import ExitCode
+from bench.telling import measured, numbers_in, require_both_or_neither, tell
+from relay.exits import CommandError, ExitCode
 
-WIDTH: Final = 110
+WIDTH: Final = 134
 """Columns that the table needs."""
 
 _POSITIVE: Final = validators.Number(gte=1)
@@ -29,6 +30,7 @@ _POSITIVE: Final = validators.Number(gte=1)
 def latency(
     *,
     rate: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None,
+    loads: str | None = None,
     pairs: Annotated[int, Parameter(validator=_POSITIVE)] = 100,
     size: Annotated[int, Parameter(validator=_POSITIVE)] = 256,
     seconds: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=3_600))] = 10.0,
@@ -50,7 +52,9 @@ def latency(
     Parameters
     ----------
     rate
-        Sends per second of all users; without it, 10 % to 90 % of what the relay can do.
+        Sends per second of all users; without it, shares of what the relay can do.
+    loads
+        Which shares: per cents of it with commas between them. By default 10,20,30 and so on to 90.
     pairs
         Pairs of users; both sides send.
     size
@@ -75,10 +79,12 @@ def latency(
         Print JSON on standard output instead of a table.
     """
     require_both_or_neither(url, tokens)
-    wish = Wish(rate, pairs, size, seconds, warm_up, runs, seed, in_memory, url, tokens)
+    shares = _shares(rate, loads)
+    wish = Wish(rate, pairs, size, seconds, warm_up, runs, seed, in_memory, url, tokens, shares)
     command = command_line(
         *("ksmp-relay", "bench", "latency"),
         rate=rate,
+        loads=loads,
         pairs=pairs,
         size=size,
         seconds=seconds,
@@ -90,20 +96,31 @@ def latency(
         tokens=tokens and "FILE",
     )
     store = Path(gettempdir()) if url else stores_of(in_memory=in_memory)
-    with measuring(), leaving(out, "latency", command, store) as leave:
-        report = measure_latency(wish)
-        leave(report)
-    if json:
-        print_json(report)
-    else:
-        _print(report)
-    return ExitCode.OK if report.is_good else ExitCode.FAILED
+    report = measured(
+        "latency", lambda: measure_latency(wish), out=out, command=command, store=store
+    )
+    return tell(report, _print, json=json)
+
+
+def _shares(rate: float | None, loads: str | None) -> Sequence[float]:
+    if loads is None:
+        return SHARES
+    if rate is not None:
+        raise CommandError(
+            ExitCode.USAGE,
+            "This cannot be measured",
+            "--rate is one load, and --loads names several",
+            "Leave one of them out.",
+        )
+    return [percent / 100 for percent in numbers_in("--loads", loads)]
 
 
 def _print(report: LatencyReport) -> None:
     columns = ("offered/s", "acked/s", "p50 ms", "p99 ms", "p99.9 ms", "worst ms", "delivery p99")
     table = Table(
-        *columns, title="Acks, from when the send was meant: medians, lowest … highest below"
+        *columns,
+        "syncs",
+        title="Acks, from when the send was meant: medians, lowest … highest below",
     )
     for column in table.columns:
         column.justify = "right"
@@ -113,8 +130,15 @@ def _print(report: LatencyReport) -> None:
         acks = one.ack_p50_ms, one.ack_p99_ms, one.ack_p999_ms, one.ack_worst_ms
         offered = f"{one.rate_per_s:,.0f}{' *' if one.generator_bound else ''}"
         latencies = (_words(spread, 2) for spread in (*acks, one.delivery_p99_ms))
-        table.add_row(offered, _words(one.acked_per_s, 0), *latencies)
+        median, p99, worst = in_words(one.syncs)
+        table.add_row(offered, _words(one.acked_per_s, 0), *latencies, f"{median} · {p99}\n{worst}")
     console.print(table)
+    if any(one.syncs is not None for one in report.loads):
+        console.print(
+            "Syncs, as the relay has counted them in the measured time of all runs: the bounds"
+            " below which half of them were and 99 %, and under those that of all.",
+            soft_wrap=True,
+        )
     if any(one.generator_bound for one in report.loads):
         bound = f"{GENERATOR_BOUND:.0%}"
         console.print(f"* The generator took more than {bound} of a core: its own figures.")

@@ -7,44 +7,32 @@ always ends by itself: every step has a limit.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import secrets
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic_ns, process_time
 from typing import Final
-
-import uvloop
 
 from bench.checker.bystanders import BASELINE
 from bench.history import Recorder
 from bench.offered.plan import Offered, OfferedPlan, decode_plan
 from bench.open_loop.arrivals import NS, arrivals_of
+from bench.open_loop.course import course, paced
 from bench.open_loop.crowd import Crowd
-from bench.open_loop.pace import pace
 from bench.open_loop.person import Contents, Person, Shared
-from bench.plan import Progress, Refused, Started, Stopped
-from bench.process import LoadError, asked, say
+from bench.plan import Progress, Started, Stopped
+from bench.process import asked, run_load, say
 from bench.user import subject
 from ksmp.types import ConversationId
-from relay.system import lift_descriptor_limit
 
 PROGRESS_SECONDS: Final = 0.5
-LATE_SECONDS: Final = 30.0
-"""How far the generator may be behind when all is over."""
 
 
 def main() -> None:
     """Offer the one load on standard input, report on standard output."""
-    plan = decode_plan(asked())
-    lift_descriptor_limit()
-    with suppress(BrokenPipeError):  # whoever started this is gone
-        try:
-            uvloop.run(_run(plan))
-        except (LoadError, OSError) as error:
-            say(Refused(str(error)))
+    run_load(_run, decode_plan(asked()), OSError)
 
 
 async def _run(plan: OfferedPlan) -> None:
@@ -60,17 +48,7 @@ async def _run(plan: OfferedPlan) -> None:
         },
     )
     crowd = _crowd(plan, recorder)
-    try:
-        await crowd.come(lambda count: say(Progress("connecting", count, len(plan.tokens))))
-        generator_cpu = await _offer(plan, crowd, recorder)
-        say(Progress("waiting for answers", 0, 1))
-        await crowd.settle()
-        say(Progress("reading everything back", 0, 1))
-        unread = await crowd.read_back()
-        recorder.close()
-    finally:
-        crowd.leave()
-        recorder.cut_off()
+    generator_cpu, unread = await course(crowd, recorder, partial(_offer, plan, crowd, recorder))
     say(Offered(generator_cpu, unread))
 
 
@@ -104,19 +82,7 @@ async def _offer(plan: OfferedPlan, crowd: Crowd, recorder: Recorder) -> float:
     def send(number: int, meant_ns: int) -> None:
         crowd.persons[arrivals.sender[number]].send(meant_ns)
 
-    gc.collect()
-    gc.freeze()  # what exists now lives to the end; looking through it again would cost pauses
-    began_ns = monotonic_ns() + int(plan.warm_up_seconds * NS)
-    pacing = asyncio.create_task(pace(arrivals.at_ns, began_ns, send))
-    try:
-        share = await _count(plan, recorder, began_ns)
-        async with asyncio.timeout(LATE_SECONDS):
-            await pacing  # whatever was meant to be sent is sent
-    except TimeoutError:
-        raise LoadError("the load generator could not keep up with the rate") from None
-    finally:
-        pacing.cancel()
-    return share
+    return await paced(arrivals.at_ns, plan.warm_up_seconds, send, partial(_count, plan, recorder))
 
 
 async def _count(plan: OfferedPlan, recorder: Recorder, began_ns: int) -> float:

@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.offered.plots import draw
 from bench.offered.sweep import LatencyReport, Load
+from bench.offered.syncs import in_words
 from bench.pages import wording as words
 from bench.pages.markup import Markup, table
 from bench.pages.section import Section, note, paragraph, verdict
@@ -46,6 +47,8 @@ def _content(report: LatencyReport) -> Iterator[Markup]:
     yield _table("Throughput", report, _THROUGHPUT)
     yield _table("Time until the ack", report, _ACKS)
     yield _table("Time until the delivery", report, _DELIVERIES)
+    if any(load.syncs is not None for load in report.loads):
+        yield _table("The relay's syncs", report, _SYNCS)
     if any(load.generator_bound for load in report.loads):
         yield paragraph(
             f"* The load generator took more than {GENERATOR_BOUND:.0%} of a core in a run: these"
@@ -82,6 +85,14 @@ _DELIVERIES: Final[dict[str, Cell]] = {
     "p99.9": lambda load: _latency(load.delivery_p999_ms),
     "worst": lambda load: _latency(load.delivery_worst_ms),
 }
+
+_SYNCS: Final[dict[str, Cell]] = {
+    "syncs": lambda load: words.UNKNOWN if load.syncs is None else f"{load.syncs.count:,}",
+    "median": lambda load: in_words(load.syncs)[0],
+    "p99": lambda load: in_words(load.syncs)[1],
+    "worst": lambda load: in_words(load.syncs)[2],
+}
+"""Of all runs of a load together; the relay counts them in buckets, whose bounds these are."""
 
 
 def _table(caption: str, report: LatencyReport, cells: dict[str, Cell]) -> Markup:

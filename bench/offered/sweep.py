@@ -15,21 +15,23 @@ from bench.checker.reading import HistoryError
 from bench.offered import plan as plans
 from bench.offered.measuring import Figures, figures_of
 from bench.offered.plan import Offered, OfferedPlan
+from bench.offered.syncs import SyncMeter, Syncs, sum_of_syncs
 from bench.ordering import relay_version
 from bench.places import aside, stores_of
 from bench.plan import Progress, Refused, Started, Stopped
-from bench.relay_of_its_own import relay_of_its_own
+from bench.relay_of_its_own import Admin, relay_of_its_own
 from bench.run import ENDED_EARLY, GENERATOR_BOUND, RunError, ServerCpu, generator, progress_bar
 from bench.saturation import saturation_of
 from bench.spread import Spread, spread
+from bench.tokens_file import tokens_in
 
 LOAD: Final = "bench.offered.load"
 SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Of the saturation, where no rate is given."""
+"""Of the saturation, where neither a rate nor shares of it are given."""
 
 
 class Wish(NamedTuple):
-    """What is to be measured; without a rate, all `SHARES` of what the relay can do."""
+    """What is to be measured; without a rate, these shares of what the relay can do."""
 
     rate_per_s: float | None
     pairs: int
@@ -41,6 +43,7 @@ class Wish(NamedTuple):
     in_memory: bool = False
     url: str | None = None
     tokens: Path | None = None
+    shares: Sequence[float] = SHARES
 
 
 class LoadRun(Struct, frozen=True):
@@ -51,6 +54,8 @@ class LoadRun(Struct, frozen=True):
     unread: int
     generator_cpu: float
     relay_cpu: float | None
+    syncs: Syncs | None = None
+    """Of the relay, in the measured time; null of a relay that runs already."""
 
     @property
     def is_good(self) -> bool:
@@ -76,6 +81,8 @@ class Load(Struct, frozen=True):
     generator_bound: bool
     """Whether the generator was so busy in a run that these figures are its own."""
     runs: tuple[LoadRun, ...]
+    syncs: Syncs | None = None
+    """Of all runs together."""
 
 
 class LatencyReport(Struct, frozen=True):
@@ -98,6 +105,7 @@ class _Relay(NamedTuple):
     url: str
     tokens: tuple[str, ...]
     pid: int | None
+    admin: Admin | None
 
 
 def measure_latency(wish: Wish) -> LatencyReport:
@@ -111,8 +119,10 @@ def measure_latency(wish: Wish) -> LatencyReport:
     rates: Sequence[float] = () if wish.rate_per_s is None else (wish.rate_per_s,)
     if not rates:
         with _relay(wish) as relay:
-            saturation = saturation_of(*relay, wish.size, relay_version())
-        rates = [round(saturation * share, 1) for share in SHARES]
+            saturation = saturation_of(
+                relay.url, relay.tokens, relay.pid, wish.size, relay_version()
+            )
+        rates = [round(saturation * share, 1) for share in wish.shares]
     loads = tuple(_load(wish, rate) for rate in rates)
     return LatencyReport(saturation, wish.pairs, wish.size, wish.seconds, wish.seed, loads)
 
@@ -134,6 +144,7 @@ def load_of(rate_per_s: float, runs: Sequence[LoadRun]) -> Load:
         spread([one.worst_delivery_ms for one in figures]),
         any(run.generator_cpu > GENERATOR_BOUND for run in runs),
         tuple(runs),
+        sum_of_syncs(run.syncs for run in runs),
     )
 
 
@@ -148,14 +159,12 @@ def _load(wish: Wish, rate_per_s: float) -> Load:
 @contextmanager
 def _relay(wish: Wish) -> Iterator[_Relay]:
     if wish.url is not None and wish.tokens is not None:
-        tokens = tuple(wish.tokens.read_text().split()[: 2 * wish.pairs])
-        if len(tokens) < 2 * wish.pairs:
-            raise RunError(f"{wish.pairs} pairs need {2 * wish.pairs} tokens, one a line")
-        yield _Relay(wish.url, tokens, None)
+        tokens = tokens_in(wish.tokens, 2 * wish.pairs, wish.pairs)
+        yield _Relay(wish.url, tokens, None, None)
         return
     users = [f"bench-{number}" for number in range(2 * wish.pairs)]
     with relay_of_its_own(users, stores=stores_of(in_memory=wish.in_memory)) as relay:
-        yield _Relay(relay.url, tuple(relay.tokens), relay.pid)
+        yield _Relay(relay.url, tuple(relay.tokens), relay.pid, relay.admin)
 
 
 def _run(wish: Wish, rate_per_s: float, seed: int, relay: _Relay) -> LoadRun:
@@ -172,18 +181,23 @@ def _run(wish: Wish, rate_per_s: float, seed: int, relay: _Relay) -> LoadRun:
             str(history),
             relay_version(),
         )
-        cpu = ServerCpu(relay.pid)
-        done = _offered(plan, cpu)
+        cpu, syncs = ServerCpu(relay.pid), SyncMeter(relay.admin)
+        done = _offered(plan, cpu, syncs)
         try:
             story = load(history)
             return LoadRun(
-                figures_of(story), judge(story), done.unread, done.generator_cpu, cpu.share
+                figures_of(story),
+                judge(story),
+                done.unread,
+                done.generator_cpu,
+                cpu.share,
+                syncs.syncs,
             )
         except (HistoryError, OSError) as error:
             raise RunError(f"the history cannot be judged: {error}") from None
 
 
-def _offered(plan: OfferedPlan, cpu: ServerCpu) -> Offered:
+def _offered(plan: OfferedPlan, cpu: ServerCpu, syncs: SyncMeter) -> Offered:
     title = f"{plan.rate_per_s:,.0f} sends/s"
     with generator(LOAD, plan) as lines, progress_bar(title) as show:
         for line in lines:
@@ -192,8 +206,10 @@ def _offered(plan: OfferedPlan, cpu: ServerCpu) -> Offered:
                     show(progress)
                 case Started():
                     cpu.begin()
+                    syncs.begin()
                 case Stopped():
                     cpu.end()
+                    syncs.end()
                 case Offered() as done:
                     return done
                 case Refused(reason=reason):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+from bench.each import for_each, in_time
 from bench.final_read import FinalRead
 from bench.open_loop.person import Person, Shared
 from bench.process import LoadError
@@ -35,13 +36,8 @@ class Crowd:
         Raises:
             LoadError: somebody cannot.
         """
-        count = iter(range(1, len(self.persons) + 1))
-
-        async def come(person: Person) -> None:
-            await person.come()
-            connected(next(count))
-
-        await _for_all(self.persons, come, CONNECTING_AT_ONCE, CONNECT_SECONDS)
+        async with in_time("connecting", CONNECT_SECONDS):
+            await for_each(self.persons, Person.come, CONNECTING_AT_ONCE, connected)
         for number, person in enumerate(self.persons):
             person.conversation = self._shared.recorder.conversation(
                 person.conversation_id,
@@ -78,34 +74,11 @@ class Crowd:
             except LoadError:  # as where the fault has ended the relay
                 unread += 1
 
-        await _for_all(self.persons, read, READING_AT_ONCE, READ_BACK_SECONDS)
+        async with in_time("reading everything back", READ_BACK_SECONDS):
+            await for_each(self.persons, read, READING_AT_ONCE)
         return unread
 
     def leave(self) -> None:
         """Everybody drops their line, for good."""
         for person in self.persons:
             person.leave()
-
-
-async def _for_all(
-    persons: Sequence[Person],
-    do: Callable[[Person], Awaitable[None]],
-    at_once: int,
-    seconds: float,
-) -> None:
-    """So many at a time, all within this time.
-
-    Raises:
-        LoadError: that was not enough, or one of them raised it.
-    """
-    waiting: Iterator[Person] = iter(persons)
-
-    async def one_after_the_other() -> None:
-        for person in waiting:
-            await do(person)
-
-    try:
-        async with asyncio.timeout(seconds):
-            await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
-    except TimeoutError:
-        raise LoadError(f"it took longer than {seconds:.0f} seconds") from None

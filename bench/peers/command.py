@@ -23,7 +23,7 @@ from bench.peers.table import print_comparisons
 from bench.relay_of_its_own import StartError
 from bench.run import RunError
 from bench.shape import Shape
-from bench.telling import print_json
+from bench.telling import tell
 from relay.exits import CommandError
 
 DEFAULT_PEERS: Final = ",".join(DEFAULT)
@@ -113,13 +113,10 @@ def beside_peers(
     except CommandError as error:
         Console(stderr=True).print(f"{error.what}: {error.why}.", soft_wrap=True)
         return 1
-    if json:
-        print_json(report)
-    else:
-        print_comparisons(comparisons, chosen, report.floors)
+    code = tell(report, lambda told: print_comparisons(comparisons, chosen, told.floors), json=json)
     if failure:
         Console(stderr=True).print(f"There is no more: {failure}.", soft_wrap=True)
-    return 0 if report.is_good else 1
+    return code
 
 
 def _compared(

@@ -12,11 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import bench.cli
-from bench.idle import IdleReport, keepalive_seconds, resident_kib
+import bench.idle_command
+from bench.idle import SECONDS, IdleReport, Window, keepalive_seconds, resident_kib
 from bench.idle_plan import IdlePlan
 from bench.plan import encode
 from bench.run import RunError, generator
+from relay.config import LimitsConfig
 from tests.wire.clients import connected_in_thread
 from tests.wire.relay_process import PROGRAM, REPOSITORY, RelayProcess
 
@@ -46,6 +47,10 @@ def test_connections_stay_through_rounds_of_pings_and_their_memory_is_told() -> 
     assert (report["connections"], report["still_connected"]) == (200, 200)
     assert report["keepalive_rounds"] >= 2
     assert report["handshakes_per_s"] > 0
+    window = report["window"]
+    assert window["seconds"] >= 2 * report["keepalive_seconds"]
+    assert window["pings"] >= 200  # whoever is pinged every two seconds is so once in four
+    assert 0 < window["relay_cpu"] < 2
     grown = report["relay_rss_after_kib"] - report["relay_rss_before_kib"]
     assert report["kib_per_connection"] == pytest.approx(grown / 200, abs=0.01)
     assert 1 < report["kib_per_connection"] < 100
@@ -53,7 +58,7 @@ def test_connections_stay_through_rounds_of_pings_and_their_memory_is_told() -> 
 
 def ended_with(generator_lines: list[bytes]) -> dict[str, object]:
     ended = msgspec.json.decode(generator_lines[-1], type=dict)
-    return {name: ended[name] for name in ended if name != "fewest_pings"}
+    return {name: ended[name] for name in ended if name not in ("fewest_pings", "pings")}
 
 
 def test_a_connection_that_the_relay_has_dropped_is_not_counted(tmp_path: Path) -> None:
@@ -123,17 +128,44 @@ def test_the_exit_code_says_whether_all_stayed(
         relay_rss_after_kib=1_090,
         kib_per_connection=10.0,
         handshakes_per_s=500.0,
+        window=Window(4.0, 18, 0.0123),
     )
-    monkeypatch.setattr(bench.cli, "measure_idle", lambda connections, seconds: report)
+    monkeypatch.setattr(bench.idle_command, "measure_idle", lambda connections, seconds: report)
 
-    assert bench.cli.idle(json=as_json) == code
+    assert bench.idle_command.idle(json=as_json) == code
 
     printed = capfdbinary.readouterr().out
     if as_json:
         assert json.loads(printed)["still_connected"] == still_connected
     else:
         assert b"10.0 KiB" in printed
+        assert b"1.2% of a core, over 4 s, in which 18 pings were answered" in printed
+        assert b"shortened to fit the time: a relay's is 30 s" in printed
         assert (b"Lost" in printed) == (still_connected < 9)
+
+
+def test_what_a_connection_costs_to_open_and_its_first_pings_are_not_in_the_window(
+    tmp_path: Path,
+) -> None:
+    with RelayProcess(tmp_path, {"KSMP_LIMITS__KEEPALIVE_SECONDS": "0.2"}) as relay:
+        (token,) = relay.tokens(["a"])
+        with generator("bench.idlers", IdlePlan(relay.url, (token,), 1.0, 2.0)) as lines:
+            said = [msgspec.json.decode(line, type=dict) for line in lines]
+
+    told = [one.get("step", one["type"]) for one in said]
+    assert list(dict.fromkeys(told)) == [
+        "opened",
+        "settling",
+        "started",
+        "idle",
+        "stopped",
+        "waited",
+    ]
+    assert 0 < said[-1]["pings"] < said[-1]["fewest_pings"]
+
+
+def test_the_relay_keeps_its_own_keep_alive_where_nobody_says_how_long_to_wait() -> None:
+    assert keepalive_seconds(SECONDS) == LimitsConfig().keepalive_seconds
 
 
 @pytest.mark.parametrize("seconds", [1, 6, 45, 3_600])

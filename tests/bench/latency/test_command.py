@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from bench.offered.sweep import LatencyReport
+from bench.offered.sweep import SHARES, LatencyReport, Wish, _Relay, measure_latency
 from relay.cli import run
 from relay.exits import ExitCode
 from tests.bench.pages.made_up import run as load_run
 from tests.bench.pages.made_up import sweep
+
+NOBODY = _Relay("", (), None, None)
 
 
 def told(
@@ -58,6 +61,35 @@ def test_a_load_whose_generator_was_busy_has_a_mark(
 
     assert "100 *" in text
     assert "200 *" not in text
+
+
+@pytest.mark.parametrize(
+    "words,shares", [((), SHARES), (("--loads", "50"), (0.5,)), (("--loads", "5,120"), (0.05, 1.2))]
+)
+def test_loads_are_shares_of_what_the_relay_can_do(
+    words: tuple[str, ...], shares: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: list[float] = []
+
+    def measure(wish: Wish) -> LatencyReport:
+        offered.extend(one.rate_per_s for one in measure_latency(wish).loads)
+        return sweep()
+
+    monkeypatch.setattr("bench.offered.command.measure_latency", measure)
+    monkeypatch.setattr("bench.offered.sweep.saturation_of", lambda *_: 1_000.0)
+    monkeypatch.setattr("bench.offered.sweep._relay", lambda _: nullcontext(NOBODY))
+    monkeypatch.setattr("bench.offered.sweep._run", lambda _, rate, *rest: load_run(rate))
+
+    assert run(["bench", "latency", *words]) == ExitCode.OK
+    assert offered == [1_000.0 * share for share in shares]
+
+
+@pytest.mark.parametrize("words", [("--loads", "50,x"), ("--loads", "50", "--rate", "100")])
+def test_loads_that_cannot_be_are_said_so(
+    words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["bench", "latency", *words]) == ExitCode.USAGE
+    assert "--loads" in capfd.readouterr().err
 
 
 def test_json_is_the_report(

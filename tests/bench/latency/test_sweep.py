@@ -14,7 +14,7 @@ import pytest
 from bench.latency import sum_of
 from bench.offered import sweep
 from bench.offered.plan import OfferedPlan
-from bench.offered.sweep import SHARES, LatencyReport, Wish, measure_latency
+from bench.offered.sweep import LatencyReport, Wish, measure_latency
 from bench.pages.result import read_result
 from bench.run import RunError, ServerCpu
 from relay.cli import run
@@ -46,7 +46,8 @@ def test_a_sweep_leaves_figures_pictures_and_a_page_that_needs_nothing_else(
     monkeypatch.setattr("bench.saturation.SECONDS", 1.0)
     monkeypatch.setattr("bench.saturation.WARM_UP_SECONDS", 0.2)
     out = tmp_path / "out"
-    words = ["--pairs", "2", "--seconds", "0.5", "--warm-up", "0.1", "--runs", "1"]
+    words = ["--loads", "20,60", "--pairs", "2", "--seconds", "0.5", "--warm-up", "0.1"]
+    words += ["--runs", "1"]
     code = run(["bench", "latency", *words, "--out", str(out)])
 
     printed, complaints = capfd.readouterr()
@@ -56,8 +57,8 @@ def test_a_sweep_leaves_figures_pictures_and_a_page_that_needs_nothing_else(
     report = json.loads(bytes(result.report))
     saturation = report["saturation_per_s"]
     shares = [round(load["rate_per_s"] / saturation, 2) for load in report["loads"]]
-    assert shares == list(SHARES)
-    assert "--pairs 2" in result.command
+    assert shares == [0.2, 0.6]
+    assert "--loads 20,60 --pairs 2" in result.command
     assert str(tmp_path) not in result.command
     for name in ("over-load", "ack-distribution", "delivery-distribution"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -115,6 +116,17 @@ def test_a_relay_that_stands_still_pays_for_all_that_was_meant_meanwhile(
     assert one.is_good
 
 
+def test_beside_a_load_stands_how_long_the_relays_syncs_took_in_the_measured_time() -> None:
+    (load,) = measure_latency(small(seconds=0.5, warm_up_seconds=2.0, runs=2)).loads
+
+    assert load.syncs is not None
+    assert [run.syncs is not None and run.syncs.count > 0 for run in load.runs] == [True, True]
+    assert load.syncs.count == sum(run.syncs.count for run in load.runs if run.syncs is not None)
+    # No send has more than one, of 200 in the measured time; with the warm-up there would be 1,000.
+    assert load.syncs.count < 2 * 200
+    assert (load.syncs.p50_at_most_ms or 0) > 0
+
+
 def test_a_history_is_recorded_in_memory_and_gone_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +134,7 @@ def test_a_history_is_recorded_in_memory_and_gone_afterwards(
     monkeypatch.setattr("bench.places.ROOM_FOR_HISTORY_BYTES", 0)
     plans: list[OfferedPlan] = []
 
-    def refused(plan: OfferedPlan, _: ServerCpu) -> None:
+    def refused(plan: OfferedPlan, *_: object) -> None:
         plans.append(plan)
         assert Path(plan.history).parent.is_dir()
         raise RunError("nobody is there")

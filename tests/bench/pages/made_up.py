@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from bench.cells_result import CellsResult, cell_of, lmdb_beside
 from bench.growth import Cell, GrowthReport
-from bench.idle import IdleReport
+from bench.idle import IdleReport, Window
 from bench.latency import Histogram, Percentiles
 from bench.lmdb_alone import LmdbReport
 from bench.offered.measuring import Figures
@@ -116,7 +116,7 @@ def storm() -> StormReport:
 
 
 def idle() -> IdleReport:
-    return IdleReport(20, 19, 60.0, 20.0, 2, 50_000, 50_400, 20.0, 3_000.0)
+    return IdleReport(20, 19, 60.0, 20.0, 2, 50_000, 50_400, 20.0, 3_000.0, Window(40.0, 38, 0.012))
 
 
 def peers() -> PeersReport:

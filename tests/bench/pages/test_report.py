@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from bench.checker.verdict import Verdict
 from bench.offered.sweep import LatencyReport
-from bench.pages.report import report_html
-from bench.pages.result import KINDS, Result, ResultError, read_result, result_of, write_result
+from bench.pages.report import Shown, report_html
+from bench.pages.result import (
+    KINDS,
+    Kind,
+    Result,
+    ResultError,
+    read_result,
+    result_of,
+    write_result,
+)
+from bench.pages.section import Section
 from bench.report import app
 from bench.sections import shown
 from tests.bench.isolation_report.test_report import Page
@@ -26,7 +37,15 @@ def result(report: LatencyReport | None = None, command: str = "a command") -> R
 
 
 def page(*results: Result) -> Page:
-    return Page(report_html([shown(one) for one in results]))
+    return Page(
+        report_html([Shown(one, section_of(one.kind, bytes(one.report))) for one in results])
+    )
+
+
+@cache
+def section_of(kind: Kind, report: bytes) -> Section:
+    """Drawn once: the pictures take longer than all else here."""
+    return shown(replace(result(), kind=kind, report=msgspec.Raw(report))).section
 
 
 def test_every_kind_is_shown_in_the_order_of_the_kinds_whatever_order_they_come_in() -> None:
@@ -141,9 +160,7 @@ def test_a_report_that_is_not_of_its_kind_cannot_be_shown() -> None:
         shown(replace(result(), kind="latency", report=result_of_nothing()))
 
 
-def result_of_nothing() -> object:
-    import msgspec
-
+def result_of_nothing() -> msgspec.Raw:
     return msgspec.Raw(b'{"loads": 3}')
 
 
