@@ -40,7 +40,7 @@ async def in_time(step: str, seconds: float) -> AsyncIterator[None]:
         LoadError: that was not enough.
     """
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds):  # noqa: ASYNC100 - the caller waits in the block
             yield
     except TimeoutError:
         raise LoadError(f"{step} took more than {seconds:.0f} seconds") from None

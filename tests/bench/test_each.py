@@ -31,7 +31,7 @@ def test_each_has_its_turn_once_and_no_more_than_allowed_at_once() -> None:
 
 
 def test_what_fails_for_one_fails_for_all() -> None:
-    async def do(number: int) -> None:
+    async def do(number: int) -> None:  # noqa: ASYNC124 - as `for_each` takes it
         if number == 2:
             raise LoadError("not that one")
 
