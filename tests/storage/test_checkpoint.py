@@ -309,11 +309,11 @@ def test_a_checkpoint_moves_on_with_commits_and_ends_before_their_file_is_full(
     with opened(tmp_path / "store", segment_bytes=1 << 16) as environment:
         one = writer(environment)
         head = sends(one, 1)
-        while not one.is_folding:
+        while state(one) == (False, False):
             head = sends(one, 1, head)
 
         steps = []  # between commits
-        while one.is_folding:
+        while state(one) == (True, False):
             steps.append(0)
             while one.is_slice_due:
                 assert one.fold() is None
