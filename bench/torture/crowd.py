@@ -90,6 +90,27 @@ class TorturedCrowd(Crowd):
         """How often they were refused, by code."""
         return sum((member.refusals for member in self.members), Counter())
 
+    @property
+    def clocks_off_seconds(self) -> Sequence[float]:
+        """By how much the relay's wall clock is off, as everybody's last ack says."""
+        return [one.clock_off_ms / 1_000 for one in self.members if one.clock_off_ms is not None]
+
+    def all_come_back(self) -> None:
+        """Everybody drops their line at once, and opens another."""
+        for member in self.members:
+            member.come_back()
+
+    async def all_ready(self, within_seconds: float = SETTLE_SECONDS) -> None:
+        """Wait until everybody is connected, and has resumed.
+
+        Raises:
+            BrokenError: somebody has not.
+        """
+        if not await true_within(
+            within_seconds, lambda: all(one.ready.is_set() for one in self.members)
+        ):
+            raise BrokenError(f"not everybody is connected after {within_seconds:.0f} s")
+
     async def begin(self) -> None:
         """Connect everybody, and let them write.
 
@@ -109,6 +130,16 @@ class TorturedCrowd(Crowd):
         if not await self._come_true(lambda: self.acked >= target, within_seconds):
             left = target - self.acked
             raise BrokenError(f"{left} of {number} acks have not come in {within_seconds:.0f} s")
+
+    async def refusal(self, code: str, within_seconds: float) -> None:
+        """Wait until a send is refused with this code.
+
+        Raises:
+            BrokenError: none is.
+        """
+        before = self.refusals[code]
+        if not await self._come_true(lambda: self.refusals[code] > before, within_seconds):
+            raise BrokenError(f"no send is refused as {code} within {within_seconds:.0f} s")
 
     async def stop_writing(self) -> None:
         """Nobody writes anything new."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from time import time_ns
 from typing import Final
 
 from msgspec import UNSET
@@ -51,6 +52,8 @@ class Member(Person):
         )
         self.acked = 0
         """Messages, however often each was."""
+        self.clock_off_ms: int | None = None
+        """By how much the relay's clock is off, as the last ack says."""
         self.refusals: Counter[str] = Counter()
         self._again: set[str] = set()
         self._remembered: deque[Unacked] = deque(maxlen=REMEMBERED)
@@ -67,6 +70,12 @@ class Member(Person):
         """The number of the last frame that has come."""
         return self._cursor or 0
 
+    def come_back(self) -> None:
+        """Drop the line, and come back on another."""
+        if self._line is not None and self.ready.is_set():
+            self._line.drop()
+            self.take_end()
+
     # ── what the line says ───────────────────────────────────────────────────────────────────
 
     def take_ack(self, ack: SendAck, raw: bytes) -> None:
@@ -77,6 +86,7 @@ class Member(Person):
             self._again.discard(ack.idempotency_key)
         elif unacked is not None:
             self.acked += 1
+            self.clock_off_ms = ack.server_received_at_ms - time_ns() // 1_000_000
             self._remembered.append(unacked)
 
     def take_frame(self, frame: InboxFrame) -> None:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -50,6 +51,13 @@ class Listening(Struct):
 
     host: str
     port: int
+
+
+class Readiness(Struct):
+    """What `/readyz` says."""
+
+    ready: bool
+    reasons: list[str]
 
 
 class Verification(Struct):
@@ -231,19 +239,26 @@ class TorturedRelay:
 
     # ── what it says ─────────────────────────────────────────────────────────────────────────
 
-    async def not_ready_because(self) -> Sequence[str]:
-        """What its operator is told under `/readyz`; nothing where it is ready.
+    async def not_ready(self, reasons: AbstractSet[str], within_seconds: float) -> None:
+        """Wait until its operator is told of exactly these reasons; of none: that it is ready.
 
         Raises:
-            BrokenError: it does not answer.
+            BrokenError: that does not come.
         """
+        deadline = time.monotonic() + within_seconds
+        while (told := set(await self._not_ready_because())) != reasons:
+            if time.monotonic() > deadline:
+                raise BrokenError(f"/readyz says {sorted(told)}, and not {sorted(reasons)}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _not_ready_because(self) -> Sequence[str]:
         assert self._admin is not None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 body = await _get(self._admin, "/readyz")
         except (OSError, TimeoutError):
             raise BrokenError("its operator is not answered") from None
-        return msgspec.json.decode(body, type=dict[str, list[str]])["reasons"]
+        return msgspec.json.decode(body, type=Readiness).reasons
 
     async def verified(self, store: Path | None = None) -> Verification:
         """What the offline check says of its store (or of a copy); no process may have it open.

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Final
 
 from bench.strace import Injection, StraceError, in_front, injected, place_hit
 from bench.torture.crowd import TorturedCrowd
 from bench.torture.errors import BrokenError, NotPossibleError
 from bench.torture.relay import TorturedRelay, in_words
+
+NOT_REACHED: Final = "places not come to"
+"""A fault that walks through places counts those that nothing came to, by this name."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,11 @@ class Scene:
 
     notes: list[str] = field(default_factory=list)
     """For the line that tells of the round."""
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether to strike no more, and no longer, than need be."""
+        return self.most_strikes is not None
 
     def times(self, usual: int) -> int:
         """How often to strike."""
@@ -66,6 +75,15 @@ class Scene:
         code = await self.relay.ended()
         if code not in exit_codes:
             raise BrokenError(f"it ended {in_words(code)}: {self.relay.last_words}")
+
+    def require(self, is_so: bool, words: str) -> None:
+        """What must hold, or else what was seen.
+
+        Raises:
+            BrokenError: it does not.
+        """
+        if not is_so:
+            raise BrokenError(words)
 
     @contextmanager
     def injected(self, injection: Injection) -> Iterator[None]:

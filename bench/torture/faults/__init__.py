@@ -6,8 +6,32 @@ from collections.abc import Mapping
 from typing import Final
 
 from bench.torture.fault import Fault
-from bench.torture.faults import kills, kills_at_calls
+from bench.torture.faults import (
+    clock,
+    damage,
+    errors,
+    full,
+    kills,
+    kills_at_calls,
+    resources,
+    rivals,
+    signals,
+    stalls,
+)
 
 FAULTS: Final[Mapping[str, Fault]] = {
-    fault.name: fault for fault in (*kills.FAULTS, *kills_at_calls.FAULTS)
+    fault.name: fault
+    for faults in (
+        kills,
+        kills_at_calls,
+        errors,
+        stalls,
+        full,
+        signals,
+        resources,
+        clock,
+        damage,
+        rivals,
+    )
+    for fault in faults.FAULTS
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.strace import Injection, is_there
+from bench.torture.crowd import Load
 from bench.torture.scene import Scene
 from storage.directory import DATA_FILE, LOCK_FILE
 from storage.journal import JOURNAL_FILES
@@ -23,6 +24,9 @@ ALL_FILES: Final = (DATA_FILE, LMDB_LOCK_FILE, LOCK_FILE, *JOURNAL_FILES, "")
 """The last one is the directory itself."""
 
 PLACES_A_ROUND: Final = 6
+
+FOLDING: Final = Load(sends_per_second=200.0, bulk_bytes=131_072, bulk_share=0.6)
+"""So much that the journal's files fill up every second."""
 
 
 class Place(NamedTuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench.torture.crowd import Load
 from bench.torture.fault import Fault
 from bench.torture.faults.calls import (
     ALL_FILES,
     ANSWER,
     COMMIT,
     FOLD,
+    FOLDING,
     JOURNAL,
     OPENING,
     TABLES,
@@ -21,16 +21,11 @@ from bench.torture.faults.calls import (
     walked,
 )
 from bench.torture.relay import KILLED, true_within
-from bench.torture.scene import Scene
+from bench.torture.scene import NOT_REACHED, Scene
 
 KILL: Final = "signal=KILL"
 PATIENCE_SECONDS: Final = 15.0
 """For a place to be come to. Some are not: a fold may write less than another."""
-
-FOLDING: Final = Load(sends_per_second=200.0, bulk_bytes=131_072, bulk_share=0.6)
-"""So much that the journal's files fill up every second."""
-
-NOT_REACHED: Final = "places not come to"
 
 
 async def commit(scene: Scene) -> None:
