@@ -11,8 +11,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from select import select
 from types import TracebackType
 from typing import Final, Self
 
@@ -33,6 +35,7 @@ from storage.verify import verify
 
 META: Final = b"meta"
 END_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 60.0
 
 
 class Examined(Struct, frozen=True):
@@ -134,7 +137,7 @@ class Examiner:
         self._end()
 
     def ask(self, store: Path, *, shorter: int = 0) -> Examined | None:
-        """What there is; None where looking at it ended the process."""
+        """What there is; None where looking at it ended the process, or did not end."""
         if self._process is None:
             with undisturbed():
                 self._process = subprocess.Popen(
@@ -142,14 +145,16 @@ class Examiner:
                     cwd=PACKAGES,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
+                    bufsize=0,  # what it does not read any more is not kept for it
                     process_group=0,
                 )
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(msgspec.json.encode(Question(str(store), shorter)) + b"\n")
-        process.stdin.flush()
-        answer = process.stdout.readline()
+        with suppress(BrokenPipeError):  # it has died; there will be no answer
+            process.stdin.write(msgspec.json.encode(Question(str(store), shorter)) + b"\n")
+        is_answered, _, _ = select([process.stdout], [], [], ANSWER_SECONDS)
+        answer = process.stdout.readline() if is_answered else b""
         if not answer:
             self._end()
             return None

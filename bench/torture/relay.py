@@ -69,7 +69,10 @@ class Verification(Struct):
 
 
 class Start(NamedTuple):
-    """How long a start took, and of what: from the process to the first connection accepted."""
+    """How long a start took, and of what: from the process to the first connection accepted.
+
+    Those under strace are not counted, which makes them slow.
+    """
 
     seconds: float
     records: int
@@ -103,6 +106,7 @@ class TorturedRelay:
         self._began = 0.0
         self._admin: Listening | None = None
         self._is_known_down = True
+        self._is_traced = False
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +165,7 @@ class TorturedRelay:
         """Start the process, and wait for nothing."""
         assert not self.is_running, "one process at a time"
         self._ports_file.unlink(missing_ok=True)
+        self._is_traced = bool(tracer)
         words = [*tracer, *self._program, "serve", "--data", str(self.data)]
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--admin-port", "0"]
         words += ["--ports-file", str(self._ports_file)]
@@ -190,7 +195,8 @@ class TorturedRelay:
             if time.monotonic() > deadline:
                 raise BrokenError(f"no start within {START_SECONDS:.0f} s")
             await asyncio.sleep(POLL_SECONDS)
-        self.starts.append(Start(time.monotonic() - self._began, self._records))
+        if not self._is_traced:
+            self.starts.append(Start(time.monotonic() - self._began, self._records))
         listening = msgspec.json.decode(self._ports_file.read_bytes(), type=dict[str, Listening])
         self._admin = listening["admin"]
         self._recorder.up()

@@ -25,8 +25,6 @@ from bench.checker.printing import excerpt_lines
 from bench.checker.reading import HistoryError
 from bench.history import Recorder
 from bench.ordering import relay_version
-from bench.process import LoadError
-from bench.strace import StraceError
 from bench.torture.crowd import TorturedCrowd, users_of
 from bench.torture.errors import BrokenError, NotPossibleError
 from bench.torture.fault import Fault
@@ -45,6 +43,8 @@ AFTER: Final = 30
 """Acks when it is over, of what was written then or before."""
 
 RECOVERY_SECONDS: Final = 30.0
+STOCK_SECONDS: Final = 600.0
+"""Longer that a round may take which begins with very many records: all of them are verified."""
 
 
 class Played(Struct, frozen=True):
@@ -107,16 +107,19 @@ async def play(
     course = _Course()
     failure: str | None = None
     skipped = fault.lacks()
+    limit_seconds = fault.limit_seconds + (0.0 if stock is None else STOCK_SECONDS)
     if skipped is None:
         try:
-            async with asyncio.timeout(fault.limit_seconds):
+            async with asyncio.timeout(limit_seconds):
                 await _play(fault, seed, number, directory, stock, strikes, course)
         except NotPossibleError as error:
             skipped = str(error)
-        except (BrokenError, LoadError, StraceError, HistoryError, OSError) as error:
-            failure = f"{error}" or type(error).__name__
+        except BrokenError as error:
+            failure = f"{error}"
         except TimeoutError:
-            failure = f"not over after {fault.limit_seconds:.0f} s"
+            failure = f"not over after {limit_seconds:.0f} s"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the round's seed is told with it
+            failure = f"{type(error).__name__}: {error}"
         if failure is not None and course.report is None:
             failure += _seen_until_then(directory / HISTORY)
     scene, report = course.scene, course.report

@@ -18,6 +18,8 @@ from bench.torture.relay import TorturedRelay, in_words
 NOT_REACHED: Final = "places not come to"
 """A fault that walks through places counts those that nothing came to, by this name."""
 
+NOT_TOLD: Final = "a call that strace does not tell of"
+
 
 @dataclass(slots=True)
 class Scene:
@@ -104,6 +106,6 @@ class Scene:
         self.trace.unlink(missing_ok=True)
         return in_front(injection, self.trace)
 
-    def note_hit(self, injection: Injection) -> None:
+    def note_hit(self, injection: Injection, otherwise: str = NOT_TOLD) -> None:
         """Count the call that was hit, by its name and its file."""
-        self.tally[place_hit(self.trace, injection) or "a call that strace did not tell of"] += 1
+        self.tally[place_hit(self.trace, injection) or otherwise] += 1

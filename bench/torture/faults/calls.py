@@ -71,6 +71,9 @@ OPENING: Final = places(
 )
 """On any file of the store, from the lock to the first commit after the start."""
 
+CLOSING: Final = places(lseek=8, writev=8, pwrite64=16, fdatasync=8, unlink=2, close=6, fallocate=1)
+"""On any file of the store, while everything is moved into the tables and the journal removed."""
+
 ANSWER: Final = places(sendto=24)
 """On sockets: the storage thread wakes the loop, which sends acks and frames."""
 

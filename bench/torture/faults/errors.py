@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,6 +31,8 @@ ON_AND_ON: Final = 3
 COMMIT: Final = places(pwrite64=6, fdatasync=6, fsync=2)
 FOLD: Final = places(writev=16, pwrite64=32, fdatasync=16, fallocate=1)
 OPENING: Final = places(openat=9, fsync=5, pwrite64=3, ftruncate=2, writev=1, fdatasync=2, flock=1)
+
+CLOSING: Final = places(writev=8, pwrite64=16, fdatasync=8, unlink=2)
 
 HAS_FAILED: Final = (ExitCode.IO,)
 REFUSED: Final = (ExitCode.IO, ExitCode.CANNOT_CREATE)
@@ -112,7 +115,24 @@ async def opening(scene: Scene) -> None:
                 await scene.kill()
         else:
             scene.tally["refusals to start"] += 1
-        scene.note_hit(what)
+        scene.note_hit(what, NOT_REACHED)
+        await relay.start()
+
+
+async def closing(scene: Scene) -> None:
+    """SIGTERM, and one call fails while everything is moved into the tables: 74, or nothing lacks.
+
+    The journal keeps what the tables have not, as after a crash.
+    """
+    relay = scene.relay
+    for place in walked(scene, CLOSING):
+        await scene.crowd.acks(scene.chance.randrange(1, 40))
+        what = injection(scene, place, EIO, ALL_FILES)
+        with scene.injected(what):
+            relay.signal(signal.SIGTERM)
+            await scene.ends(ExitCode.OK, *HAS_FAILED)
+        scene.tally["ends"] += 1
+        scene.note_hit(what, NOT_REACHED)
         await relay.start()
 
 
@@ -121,5 +141,6 @@ FAULTS: Final = (
     Fault(name="eio-commit-ever", strike=for_ever_at_a_commit, lacks=strace_lacks),
     Fault(name="eio-fold", strike=once_at_a_fold, lacks=strace_lacks, load=FOLDING),
     Fault(name="eio-fold-ever", strike=for_ever_at_a_fold, lacks=strace_lacks, load=FOLDING),
+    Fault(name="eio-closing", strike=closing, lacks=strace_lacks),
     Fault(name="eio-opening", strike=opening, lacks=strace_lacks),
 )

@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.relay_of_its_own import DATA
 from bench.torture.crowd import Load
-from bench.torture.errors import NotPossibleError
+from bench.torture.errors import BrokenError, NotPossibleError
 from bench.torture.fault import Fault
 from bench.torture.scene import Scene
 
@@ -53,6 +53,9 @@ def small_disk(directory: Path) -> Iterator[Path]:
     _run("mount", "-o", "loop", str(image), str(mounted))
     try:
         yield mounted / DATA
+    except BrokenError:
+        shutil.copytree(mounted / DATA, directory / DATA)  # the evidence
+        raise
     finally:
         if subprocess.run(["umount", str(mounted)], check=False).returncode:
             subprocess.run(["umount", "-l", str(mounted)], check=False)

@@ -19,13 +19,13 @@ from relay.exits import ExitCode
 
 MIB: Final = 1 << 20
 TIMES: Final = 4
-MORE_ADDRESSES_BYTES: Final = 32 * MIB
+MORE_ADDRESSES_BYTES: Final = 4 * MIB
 STARVED_SECONDS: Final = 5.0
 LIVES_SECONDS: Final = 2.0
 
 MEMORY_GROUPS: Final = Path("/sys/fs/cgroup/memory")
-LESS_BYTES: Final = range(-8 * MIB, 4 * MIB)
-"""Around what the process has: some is page cache that the kernel can take back."""
+MORE_MEMORY_BYTES: Final = range(1 * MIB, 8 * MIB)
+"""Beyond what the process has already; what it reads and writes of files is counted, too."""
 
 GAVE_UP: Final = (ExitCode.OK, ExitCode.FAILED, ExitCode.IO)
 
@@ -61,7 +61,9 @@ def groups_lack() -> str | None:
 
 @contextmanager
 def _memory_group(pid: int, limit: int) -> Iterator[Path]:
-    """The process may have no more memory than this, page cache included, until the block ends.
+    """The process gets no more memory than this, page cache included, until the block ends.
+
+    What it has already is not counted.
 
     Raises:
         NotPossibleError: the kernel does not do that here.
@@ -88,14 +90,12 @@ def _leave(group: Path, pid: int) -> None:
 
 
 async def out_of_memory(scene: Scene) -> None:
-    """A memory group with less than the process needs: the kernel kills it, wherever it is.
+    """A memory group with less than the process asks for: the kernel kills it, wherever it is.
 
     As `kill -9`; or it lives, where the kernel finds pages to take back.
     """
     for _ in range(scene.times(TIMES)):
-        pid = scene.relay.pid
-        limit = _resident(pid) + scene.chance.choice(LESS_BYTES)
-        with _memory_group(pid, limit):
+        with _memory_group(scene.relay.pid, scene.chance.choice(MORE_MEMORY_BYTES)):
             scene.crowd.all_come_back()
             has_ended = await true_within(STARVED_SECONDS, lambda: not scene.relay.is_running)
         if has_ended:
@@ -105,10 +105,6 @@ async def out_of_memory(scene: Scene) -> None:
         else:
             scene.tally["lived on little memory"] += 1
         await scene.crowd.acks(20)
-
-
-def _resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _open_descriptors(pid: int) -> int:

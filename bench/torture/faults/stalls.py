@@ -8,7 +8,7 @@ from typing import Final
 from bench.strace import Injection
 from bench.torture.crowd import Load
 from bench.torture.fault import Fault
-from bench.torture.faults.calls import JOURNAL, TABLES, strace_lacks
+from bench.torture.faults.calls import FOLDING, JOURNAL, TABLES, strace_lacks
 from bench.torture.scene import Scene
 
 DELAYS_MS: Final = (5, 20, 100, 1_000)
@@ -16,6 +16,7 @@ SLOW_SECONDS: Final = 3.0
 
 STALLED_AFTER_SECONDS: Final = 0.5
 HANG_SECONDS: Final = 4
+LONG_HANG_SECONDS: Final = 15
 LOOKED_SECONDS: Final = 30.0
 TIMES: Final = 2
 STALLED: Final = "sync_stalled"
@@ -70,6 +71,20 @@ async def hanging_fold(scene: Scene) -> None:
     await scene.relay.not_ready(set(), LOOKED_SECONDS)
 
 
+async def hanging_fold_under_load(scene: Scene) -> None:
+    """The same under so much load that the journal is full before it ends: commits have to wait.
+
+    As with a sync of the journal that hangs, `/readyz` says so, and new sends are `overloaded`.
+    """
+    for _ in range(scene.times(TIMES)):
+        with scene.injected(_delayed(scene, LONG_HANG_SECONDS, "1", TABLES)):
+            await scene.relay.not_ready({STALLED}, LOOKED_SECONDS)
+            await scene.crowd.refusal("overloaded", LOOKED_SECONDS)
+        scene.tally["hangs"] += 1
+        await scene.relay.not_ready(set(), LOOKED_SECONDS)
+        await scene.crowd.acks(20)
+
+
 FAULTS: Final = (
     Fault(name="slow-sync", strike=slow, lacks=strace_lacks),
     Fault(
@@ -77,6 +92,14 @@ FAULTS: Final = (
         strike=hanging,
         lacks=strace_lacks,
         settings={"KSMP_STORE__SYNC_STALL_SECONDS": f"{STALLED_AFTER_SECONDS}"},
+        refused=frozenset({"overloaded"}),
+    ),
+    Fault(
+        name="hanging-fold-full",
+        strike=hanging_fold_under_load,
+        lacks=strace_lacks,
+        settings={"KSMP_STORE__SYNC_STALL_SECONDS": f"{STALLED_AFTER_SECONDS}"},
+        load=FOLDING,
         refused=frozenset({"overloaded"}),
     ),
     Fault(name="hanging-fold", strike=hanging_fold, lacks=strace_lacks, load=FOLDING_AT_LEISURE),
