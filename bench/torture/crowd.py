@@ -14,7 +14,7 @@ from bench.open_loop.crowd import Crowd
 from bench.open_loop.person import Bulk, Contents, Shared
 from bench.torture.errors import BrokenError
 from bench.torture.member import Member
-from bench.torture.relay import true_within
+from bench.torture.processes import true_within
 from ksmp.types import ConversationId, UserId
 
 MESSAGE_BYTES: Final = 200

@@ -7,7 +7,6 @@ Each line in is the directory of a store; each line out an `Examined` in JSON.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -18,17 +17,15 @@ from select import select
 from types import TracebackType
 from typing import Final, Self
 
-import lmdb
 import msgspec
 from msgspec import Struct
 
 from bench.ending import undisturbed
 from bench.run import PACKAGES
-from storage.engine import ENGINE_LIB_VERSION
+from storage.engine import open_read_only
 from storage.environment import find_unfolded, unfolded_rows
 from storage.errors import StorageError
 from storage.journal import Found
-from storage.keys import TABLES
 from storage.rows import ROW_TABLES, View
 from storage.tables import open_tables, read_folded
 from storage.verify import verify
@@ -65,14 +62,7 @@ def examine(store: Path, *, shorter: int = 0) -> Examined:
 
 
 def _content(store: Path, records: int, shorter: int) -> Examined:
-    env = lmdb.Environment(
-        os.fspath(store),
-        readonly=True,
-        lock=False,
-        create=False,
-        max_dbs=len(TABLES),
-        lib_version=ENGINE_LIB_VERSION,
-    )
+    env = open_read_only(store)
     try:
         with env.begin() as transaction:
             tables = open_tables(store, env, transaction)

@@ -17,7 +17,7 @@ from ksmp.types import ConversationId, ServerSeq, UserId
 REMEMBERED: Final = 2
 """Acked sends that are offered again on the next line: the same answer must come."""
 
-READ_EVERY: Final = 8
+READ_EVERY: Final = 3
 """Frames of the peer's, after which the last is said to have been read."""
 
 PRIVATE_EVERY: Final = 5

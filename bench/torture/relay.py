@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from random import Random
@@ -26,16 +26,13 @@ from bench.history import Recorder
 from bench.relay_of_its_own import DATA, LIFTED, PROGRAM, inherited_environment
 from bench.run import PACKAGES
 from bench.torture.errors import BrokenError
+from bench.torture.processes import POLL_SECONDS, in_words, true_within
 from bench.wide_store import STORE
 from ksmp.types import DeviceId, UserId
 
 START_SECONDS: Final = 60.0
 END_SECONDS: Final = 60.0
-VERIFY_SECONDS: Final = 600.0
 ANSWER_SECONDS: Final = 20.0
-POLL_SECONDS: Final = 0.005
-
-KILLED: Final = -signal.SIGKILL
 
 PORTS: Final = range(20_000, 32_000)
 """Below those that the system gives to clients: a client that knocks at a port nobody listens on
@@ -58,14 +55,6 @@ class Readiness(Struct):
 
     ready: bool
     reasons: list[str]
-
-
-class Verification(Struct):
-    """What `ksmp-relay verify --json` says."""
-
-    ok: bool
-    records: int
-    problems: list[str]
 
 
 class Start(NamedTuple):
@@ -266,15 +255,6 @@ class TorturedRelay:
             raise BrokenError("its operator is not answered") from None
         return msgspec.json.decode(body, type=Readiness).reasons
 
-    async def verified(self, store: Path | None = None) -> Verification:
-        """What the offline check says of its store (or of a copy); no process may have it open.
-
-        Raises:
-            BrokenError: the check itself fails.
-        """
-        data = self.data if store is None else store
-        return await verified(data)
-
     @property
     def last_words(self) -> str:
         """The last line that it has written for people, or for programs."""
@@ -304,68 +284,6 @@ class TorturedRelay:
             )
             for user in users
         ]
-
-
-async def verified(data: Path) -> Verification:
-    """What `ksmp-relay verify` says of the store in a data directory.
-
-    Raises:
-        BrokenError: it says nothing.
-    """
-    words = [*PROGRAM, "verify", "--data", str(data), "--json"]
-    code, output, errors = await finished(words, VERIFY_SECONDS)
-    try:
-        return msgspec.json.decode(output, type=Verification)
-    except msgspec.MsgspecError:
-        raise BrokenError(f"verify ended {in_words(code)}: {errors.strip()[-300:]}") from None
-
-
-async def finished(words: Sequence[str], seconds: float) -> tuple[int, str, str]:
-    """A command that ends by itself: its exit code and what it has printed.
-
-    Raises:
-        BrokenError: it does not end in time.
-    """
-    process = _begun(words)
-    reading = asyncio.create_task(asyncio.to_thread(process.communicate))
-    try:
-        async with asyncio.timeout(seconds):
-            output, errors = await asyncio.shield(reading)
-    except TimeoutError:
-        raise BrokenError(f"{words[-1]} did not end in {seconds:.0f} s") from None
-    finally:
-        process.kill()
-        process.wait()
-    return process.returncode, output, errors
-
-
-def _begun(words: Sequence[str]) -> subprocess.Popen[str]:
-    with undisturbed():
-        return subprocess.Popen(
-            list(words),
-            cwd=PACKAGES,
-            env=inherited_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            process_group=0,
-            text=True,
-        )
-
-
-async def true_within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Whether it has come true by then."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(POLL_SECONDS)
-    return True
-
-
-def in_words(code: int) -> str:
-    """How a process has ended."""
-    return f"by signal {-code}" if code < 0 else f"with exit code {code}"
 
 
 async def _get(admin: Listening, path: str) -> bytes:

@@ -28,6 +28,7 @@ from bench.ordering import relay_version
 from bench.torture.crowd import TorturedCrowd, users_of
 from bench.torture.errors import BrokenError, NotPossibleError
 from bench.torture.fault import Fault
+from bench.torture.processes import verified
 from bench.torture.relay import Start, TorturedRelay
 from bench.torture.scene import Scene
 from bench.torture.stock import take_stock
@@ -205,7 +206,7 @@ async def _verify(relay: TorturedRelay, records: int) -> int:
     Raises:
         BrokenError: it is not in order, or has not as many as everybody has read.
     """
-    verification = await relay.verified()
+    verification = await verified(relay.data)
     if not verification.ok:
         raise BrokenError(f"verify: {'; '.join(verification.problems[:5])}")
     if verification.records != records:

@@ -13,7 +13,8 @@ from typing import Final
 from bench.strace import Injection, StraceError, in_front, injected, place_hit
 from bench.torture.crowd import TorturedCrowd
 from bench.torture.errors import BrokenError, NotPossibleError
-from bench.torture.relay import TorturedRelay, in_words
+from bench.torture.processes import in_words
+from bench.torture.relay import TorturedRelay
 
 NOT_REACHED: Final = "places not come to"
 """A fault that walks through places counts those that nothing came to, by this name."""

@@ -19,7 +19,7 @@ from bench.torture.faults.calls import (
     strace_lacks,
     walked,
 )
-from bench.torture.relay import true_within
+from bench.torture.processes import true_within
 from bench.torture.scene import NOT_REACHED, Scene
 from relay.exits import ExitCode
 

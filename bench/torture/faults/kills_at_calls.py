@@ -22,7 +22,7 @@ from bench.torture.faults.calls import (
     strace_lacks,
     walked,
 )
-from bench.torture.relay import KILLED, in_words, true_within
+from bench.torture.processes import KILLED, in_words, true_within
 from bench.torture.scene import NOT_REACHED, Scene
 from relay.exits import ExitCode
 

@@ -13,7 +13,7 @@ from typing import Final
 from bench.torture.errors import NotPossibleError
 from bench.torture.fault import Fault
 from bench.torture.faults.full import FILLING, FULL, address_space
-from bench.torture.relay import KILLED, true_within
+from bench.torture.processes import KILLED, true_within
 from bench.torture.scene import Scene
 from relay.exits import ExitCode
 

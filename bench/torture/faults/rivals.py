@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.relay_of_its_own import PROGRAM
 from bench.torture.fault import Fault
-from bench.torture.relay import finished
+from bench.torture.processes import finished
 from bench.torture.scene import Scene
 from relay.exits import ExitCode
 
