@@ -33,6 +33,7 @@ from ksmp.types import DeviceId, UserId
 START_SECONDS: Final = 60.0
 END_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 20.0
+ASK_AGAIN_SECONDS: Final = 0.05
 
 PORTS: Final = range(20_000, 32_000)
 """Below those that the system gives to clients: a client that knocks at a port nobody listens on
@@ -244,7 +245,7 @@ class TorturedRelay:
         while (told := set(await self._not_ready_because())) != reasons:
             if time.monotonic() > deadline:
                 raise BrokenError(f"/readyz says {sorted(told)}, and not {sorted(reasons)}")
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
 
     async def _not_ready_because(self) -> Sequence[str]:
         assert self._admin is not None
@@ -253,7 +254,10 @@ class TorturedRelay:
                 body = await _get(self._admin, "/readyz")
         except (OSError, TimeoutError):
             raise BrokenError("its operator is not answered") from None
-        return msgspec.json.decode(body, type=Readiness).reasons
+        try:
+            return msgspec.json.decode(body, type=Readiness).reasons
+        except msgspec.MsgspecError:
+            return [f"something else: {body[:100]!r}"]
 
     @property
     def last_words(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +28,14 @@ MEMORY_GROUPS: Final = Path("/sys/fs/cgroup/memory")
 MORE_MEMORY_BYTES: Final = range(1 * MIB, 8 * MIB)
 """Beyond what the process has already; what it reads and writes of files is counted, too."""
 
-GAVE_UP: Final = (ExitCode.OK, ExitCode.FAILED, ExitCode.IO)
+GAVE_UP: Final = (ExitCode.FAILED, ExitCode.IO, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
 
 
 async def addresses(scene: Scene) -> None:
     """Hardly any more address space, under load of large messages: allocations fail anywhere.
 
-    The process may go on, refuse sends, or end with a code of its own; it is not ended by a signal.
-    Nothing that was acked is lost.
+    The process may go on, refuse sends, or end: with a code of its own, or by a signal, since a
+    stack that cannot grow is a SIGSEGV. Nothing that was acked is lost.
     """
     for _ in range(scene.times(TIMES)):
         pid = scene.relay.pid
