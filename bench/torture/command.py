@@ -158,7 +158,7 @@ async def _play(
                 failures.append(_command(one, campaign.strikes, records))
                 print(f"    again: {failures[-1]}", file=told)
                 print(f"    evidence: {campaign.directory_of(one.fault, one.number)}", file=told)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError:  # noqa: ASYNC103 - it ends now, and tells of what was played
         is_interrupted = True
     summary = summed_up(campaign.seed, time.monotonic() - began, played, failures)
     if json:
