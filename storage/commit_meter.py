@@ -35,8 +35,9 @@ class CommitMeter:
         """
         # Each is read once: the storage thread may end the one meanwhile, the event loop the other.
         since, held_since = self._since, self._held_since
-        begun = [one for one in (since, held_since) if one is not None]
-        return max(0.0, self._clock() - min(begun)) if begun else 0.0
+        if since is None or (held_since is not None and held_since < since):
+            since = held_since
+        return 0.0 if since is None else max(0.0, self._clock() - since)
 
     def hold(self, is_held: bool) -> None:
         """Commits wait for the tables to catch up, or do no longer. The event loop says so."""

@@ -90,7 +90,8 @@ def torture(
     if faults:
         _tell(chosen)
         return ExitCode.OK
-    logging.getLogger("picows").setLevel(logging.ERROR)  # it tells of every full buffer
+    for library in ("picows", "aiofastnet"):  # they tell of every full buffer and lost line
+        logging.getLogger(library).setLevel(logging.ERROR)
     seed = secrets.randbelow(2**32) if seed is None else seed
     with _directory(out, in_memory=in_memory, keep=keep) as directory:
         campaign = Campaign(chosen, seed, directory, _stock(directory, records), strikes, keep)
