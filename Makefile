@@ -6,7 +6,7 @@ PORT ?= 8765
 DATA ?= var/relay
 # More arguments for pytest, as in `make test PYTEST_FLAGS="-k replay"`.
 PYTEST_FLAGS ?=
-# How long `make fuzz` takes.
+# How long `make fuzz` and `make torture` take.
 MINUTES ?= 10
 # Where other Pythons are looked for by `make test-all`: pyenv's, then the PATH.
 PYTHONS ?= 3.11 3.12 3.13
@@ -18,7 +18,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all check tests conformance format bench bench-cells bench-peers \
-  bench-peers-test isolation isolation-proof fuzz clean distclean
+  bench-peers-test isolation isolation-proof torture fuzz clean distclean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,11 @@ isolation: $(VENV)/.installed ## Let every fault strike 5 of 200 conversations; 
 
 isolation-proof: $(VENV)/.installed ## Break isolation on purpose, and see that it is noticed; into OUT=var/isolation-proof
 	@$(BIN)/python -m tests.isolation.proof --out $(or $(OUT),var/isolation-proof)
+
+# More words for it, as in `make torture TORTURE_FLAGS="--only kill --seed 7"`.
+TORTURE_FLAGS ?=
+torture: $(VENV)/.installed ## Kill, starve, stall and damage real relays for MINUTES=10; root for some of it
+	@$(BIN)/python -m bench.torture --minutes $(MINUTES) --records 1000000 $(TORTURE_FLAGS)
 
 fuzz: $(VENV)/.installed-dev ## Fuzz the edge for MINUTES=10 in all; needs Python 3.11
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \

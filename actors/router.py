@@ -85,7 +85,9 @@ class Router:
         intensity: Intensity = Intensity(),
         backoff: Backoff = Backoff(),
         failpoints: Failpoints | None = None,
+        is_stalled: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_stalled` says whether the disk has not answered for too long: it is asked often."""
         self._log = log
         self._publisher = publisher
         self._limits = limits
@@ -95,6 +97,7 @@ class Router:
         self._telemetry = telemetry
         self._intensity = intensity
         self._backoff = backoff
+        self._is_stalled = is_stalled
         self._numbering = failpoint(failpoints, Place.NUMBER)
         self._live: OrderedDict[ConversationKey, _Live] = OrderedDict()  # the longest unused first
         self._quarantines = Quarantines()
@@ -153,7 +156,8 @@ class Router:
 
         None means that the letter will be answered, whatever happens.
         """
-        if self._under_way_bytes + letter.size > self._limits.sends_under_way_bytes:
+        is_too_much = self._under_way_bytes + letter.size > self._limits.sends_under_way_bytes
+        if is_too_much or self._is_stalled():
             return NotRouted("overloaded", 1_000)
         live = self._live.get(key)
         if live is None:

@@ -12,10 +12,10 @@ from bench.checker.records import Frame
 from bench.history import Recorder
 from bench.opening import open_websocket
 from bench.process import LoadError
-from bench.seen import frame_of, note_connected, note_refusal
+from bench.seen import frame_of, note_connected, note_position, note_refusal
 from bench.user import CARRYING, client_message
 from ksmp.codec import MSGPACK, Codec
-from ksmp.events import Connected, Error, InboxFrame, Resume, ResumeComplete
+from ksmp.events import Connected, Error, InboxFrame, Read, Resume, ResumeComplete
 from ksmp.malformed import UndecodableError
 from ksmp.types import GlobalInboxSeq
 
@@ -81,6 +81,8 @@ class FinalRead(WSListener):
                 self._frames.append(frame_of(self._recorder, event, raw))
                 if len(self._frames) >= FRAMES_AT_ONCE:
                     self._record_frames()
+            case Read():
+                note_position(self._recorder, self._connection, event)
             case Connected():
                 self._connection = note_connected(
                     self._recorder, event, self._began_ns, self._codec.subprotocol

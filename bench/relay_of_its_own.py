@@ -115,7 +115,7 @@ def _serving(
     log: Path,
 ) -> Iterator[subprocess.Popen[bytes]]:
     words = [*program, "serve", "--data", str(directory / DATA), *_address(directory), *flags]
-    environment = _environment() | dict(settings)
+    environment = inherited_environment() | dict(settings)
     with (
         (directory / "output").open("wb") as output,
         log.open("wb") as logged,
@@ -191,6 +191,6 @@ def _address(directory: Path) -> tuple[str, ...]:
     return "--host", "127.0.0.1", *ports
 
 
-def _environment() -> dict[str, str]:
-    """Ours, without what would configure the relay that is measured."""
+def inherited_environment() -> dict[str, str]:
+    """Ours, without what would configure a relay."""
     return {name: value for name, value in os.environ.items() if not name.startswith("KSMP_")}

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from bench.checker.digests import Envelope, mark, start_of
 from bench.checker.records import Frame
 from bench.history import Recorder
-from ksmp.events import Connected, Error, InboxFrame, RecordedEnvelope, SendAck
+from ksmp.events import Connected, Error, InboxFrame, Read, RecordedEnvelope, SendAck
 
 SUBPROTOCOL: Final = "ksmpv3.msgpack"
 
@@ -118,6 +118,14 @@ def note_ack(recorder: Recorder, attempt: int, ack: SendAck, raw: bytes) -> None
         chain=ack.chain,
         raw=raw,
     )
+
+
+def note_position(recorder: Recorder, connection: int, read: Read) -> None:
+    """How far somebody has read, told without being asked for."""
+    reader = recorder.user(read.reader_user_id)
+    people = (read.reader_user_id, read.peer_user_id)
+    conversation = recorder.conversation(read.conversation_id, *people, is_new=False)
+    recorder.position(connection, conversation, reader, read.server_seq)
 
 
 def note_refusal(recorder: Recorder, connection: int, attempt: int | None, error: Error) -> None:

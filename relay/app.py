@@ -168,7 +168,14 @@ class Relay:
         self._alarms = Alarms()
         clock, jitter = system.wall_clock, system.jitter
         self._router = Router(
-            self._log, self._inboxes, limits, clock, jitter, telemetry, failpoints=failpoints
+            self._log,
+            self._inboxes,
+            limits,
+            clock,
+            jitter,
+            telemetry,
+            failpoints=failpoints,
+            is_stalled=lambda: self._readiness.is_stalled,  # it is made below
         )
         surroundings = self._surroundings(limits, failpoints)
         is_revoked = self._watch.revocations.cover

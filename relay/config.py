@@ -222,7 +222,8 @@ class StoreConfig:
     """The store's size to begin with; it grows by itself."""
 
     sync_stall_seconds: Seconds = 10.0
-    """How long one commit, or one read, may take before the relay is called not ready."""
+    """How long one commit, or one read, may take before the relay is called not ready; while a
+    commit takes longer, new sends are refused as `overloaded`."""
 
     @property
     def directory(self) -> Path:

@@ -21,6 +21,7 @@ class CommitMeter:
         """`clock` is monotonic and for any thread; without one, all durations are 0."""
         self._clock = clock
         self._since: float | None = None
+        self._held_since: float | None = None
         self._sync_since = 0.0
         self.operations = Histogram(OPERATIONS_BOUNDS)
         self.seconds = Histogram(SECONDS_BOUNDS)
@@ -28,9 +29,22 @@ class CommitMeter:
 
     @property
     def under_way_seconds(self) -> float:
-        """How long the present transaction has been under way; 0.0 where there is none."""
-        since = self._since  # read once: the storage thread may end it meanwhile
+        """How long the present transaction has been under way, or has been held back from it.
+
+        0.0 where there is none.
+        """
+        # Each is read once: the storage thread may end the one meanwhile, the event loop the other.
+        since, held_since = self._since, self._held_since
+        if since is None or (held_since is not None and held_since < since):
+            since = held_since
         return 0.0 if since is None else max(0.0, self._clock() - since)
+
+    def hold(self, is_held: bool) -> None:
+        """Commits wait for the tables to catch up, or do no longer. The event loop says so."""
+        if not is_held:
+            self._held_since = None
+        elif self._held_since is None:
+            self._held_since = self._clock()
 
     def begin(self) -> None:
         """A transaction begins."""

@@ -35,6 +35,18 @@ def open_engine(path: Path, map_size_bytes: int) -> lmdb.Environment:
     )
 
 
+def open_read_only(path: Path) -> lmdb.Environment:
+    """The same on a store that nobody has open, to look at it and to change no byte of it."""
+    return lmdb.Environment(
+        os.fspath(path),
+        readonly=True,
+        lock=False,
+        create=False,
+        max_dbs=len(TABLES),
+        lib_version=ENGINE_LIB_VERSION,
+    )
+
+
 def assert_durable(env: lmdb.Environment) -> None:
     """The engine syncs every commit.
 

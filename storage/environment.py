@@ -51,6 +51,7 @@ from storage.journal import (
 from storage.keys import FORMAT_VERSION
 from storage.rows import Rows, Unfolded, View, decode_rows, no_rows
 from storage.tables import (
+    META_CHECK,
     META_FORMAT,
     UPGRADABLE,
     Folded,
@@ -59,6 +60,7 @@ from storage.tables import (
     corrupt,
     create_tables,
     open_tables,
+    put_check,
     put_folded,
     read_epoch,
     read_folded,
@@ -377,6 +379,8 @@ def _bring_up_to_date(
     meta = tables[b"meta"]
     version = int.from_bytes(transaction.get(META_FORMAT, db=meta) or b"", "big")
     if version == FORMAT_VERSION:
+        if transaction.get(META_CHECK, db=meta) is None:
+            put_check(transaction, tables)
         return
     if version == 1:
         try:
@@ -384,6 +388,7 @@ def _bring_up_to_date(
         except (ValueError, LookupError, struct.error):
             raise corrupt(path, "its rows contradict themselves") from None
     begin_journal(transaction, tables, _journal_key(new_epoch))
+    put_check(transaction, tables)
     transaction.put(META_FORMAT, FORMAT_VERSION.to_bytes(2, "big"), db=meta)
 
 

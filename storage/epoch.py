@@ -11,7 +11,7 @@ import lmdb
 from ksmp.types import Epoch
 from storage.engine import explain
 from storage.environment import open_environment
-from storage.tables import META_EPOCH
+from storage.tables import META_EPOCH, put_check
 
 
 def begin_new_epoch(path: Path, new_epoch: Callable[[], Epoch]) -> Epoch:
@@ -29,6 +29,7 @@ def begin_new_epoch(path: Path, new_epoch: Callable[[], Epoch]) -> Epoch:
         transaction = environment.begin()
         try:
             transaction.put(META_EPOCH, epoch.encode(), db=environment.tables[b"meta"])
+            put_check(transaction, environment.tables)
             transaction.commit()
         finally:
             transaction.abort()

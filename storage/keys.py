@@ -11,7 +11,7 @@
     log                  conversation serverSeq                    version chain recorded
     inbox                user globalInboxSeq                       conversation serverSeq
     keys                 conversation side key                     serverSeq receivedAt chain digest
-    reads                conversation side                         two marks: of all, of the public
+    reads                conversation side                         two marks: of all, public; check
     read_index           user storedAt conversation side           nothing
 
 `user` and `conversation` are numbers, given on a name's first append, 1, 2, 3 … and never again.
@@ -22,7 +22,7 @@ numbers sort as numbers, so that every question the relay asks is one range of o
 
 from __future__ import annotations
 
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -59,6 +59,7 @@ _head = Struct(f"!Q{CHAIN_BYTES}s")
 _sided = Struct("!QB")
 _key_row = Struct(f"!QQ{CHAIN_BYTES}s32s")
 _marks = Struct("!QQQQQQ")
+_CHECK_BYTES: Final = 12
 _index = Struct("!QQQB")
 
 pack_number = _number.pack  # user_names, conversation_names, heads, inboxes: keys; users: values
@@ -235,14 +236,30 @@ class Marks(NamedTuple):
 
 
 def pack_marks(marks: Marks) -> bytes:
-    """A value of `reads`."""
-    return _marks.pack(*marks.own, *marks.public)
+    """A value of `reads`. Nothing else tells how far somebody has read, so it has a check."""
+    row = _marks.pack(*marks.own, *marks.public)
+    return row + check_of(row)
 
 
 def unpack_marks(row: bytes) -> Marks:
-    """The inverse of `pack_marks`."""
-    fields = _marks.unpack(row)
+    """The inverse of `pack_marks`; also of rows from before there were checks.
+
+    Raises:
+        ValueError: these bytes are not those that were stored.
+    """
+    marks, check = row[: _marks.size], row[_marks.size :]
+    if check not in (b"", check_of(marks)):
+        raise ValueError("a row differs from what was stored")
+    fields = _marks.unpack(marks)
     return Marks(Mark(*fields[:3]), Mark(*fields[3:]))
+
+
+def check_of(row: bytes) -> bytes:
+    """What is stored behind a row of which no other row says the same: against bits that flip.
+
+    So long that no flip of one bit in a row's length leaves the row without it.
+    """
+    return blake2b(row, digest_size=_CHECK_BYTES).digest()
 
 
 class IndexKey(NamedTuple):

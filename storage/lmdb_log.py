@@ -63,7 +63,8 @@ class LmdbLog(Log):
         self._on_failure = on_failure
         self._folding = folding
         self._is_folding = False
-        self._writer = Writer(environment, free_bytes, limits, meter, failpoints)
+        self._meter = meter or CommitMeter()
+        self._writer = Writer(environment, free_bytes, limits, self._meter, failpoints)
         self._space = SpaceWatch(on_space)
         self._settled: trio.Event | None = None  # made by whoever waits for it
         self._group_commit = GroupCommit(
@@ -114,7 +115,11 @@ class LmdbLog(Log):
         if not self._is_folding and self._writer.is_slice_due:
             self._is_folding = True
             self._folding.submit(self._writer.fold, self._folded)
-        self._group_commit.hold(self._writer.is_far_behind)
+        self._hold(self._writer.is_far_behind)
+
+    def _hold(self, is_held: bool) -> None:
+        self._meter.hold(is_held)
+        self._group_commit.hold(is_held)
 
     def _folded(self, failure: StorageError | None) -> None:
         self._is_folding = False
@@ -122,7 +127,7 @@ class LmdbLog(Log):
             self._fold_on()
             return
         # The next commit tries again, or is told of the failure: it must not wait for this.
-        self._group_commit.hold(False)
+        self._hold(False)
         if failure is not None:
             self._on_failure(failure)
 

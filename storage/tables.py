@@ -14,7 +14,7 @@ import lmdb
 
 from ksmp.types import Epoch
 from storage.errors import StoreCorruptError, StoreIncompatibleError
-from storage.keys import FORMAT_VERSION, TABLES
+from storage.keys import FORMAT_VERSION, TABLES, check_of
 
 ENGINE: Final = b"lmdb 0.9"
 
@@ -23,6 +23,10 @@ META_ENGINE: Final = b"engine"
 META_EPOCH: Final = b"epoch"
 META_JOURNAL_KEY: Final = b"journal_key"
 META_FOLDED: Final = b"folded"
+META_CHECK: Final = b"check"
+META_ROWS: Final = frozenset(
+    (META_FORMAT, META_ENGINE, META_EPOCH, META_JOURNAL_KEY, META_FOLDED, META_CHECK)
+)
 
 UPGRADABLE: Final = frozenset((1, 2))
 """The format versions that `storage.upgrade` starts from."""
@@ -52,6 +56,7 @@ def create_tables(env: lmdb.Environment, epoch: Epoch, journal_key: bytes) -> tu
         transaction.put(META_ENGINE, ENGINE, db=meta)
         transaction.put(META_EPOCH, epoch.encode(), db=meta)
         begin_journal(transaction, tables, journal_key)
+        put_check(transaction, tables)
     return tables, epoch
 
 
@@ -63,7 +68,21 @@ def begin_journal(transaction: lmdb.Transaction[bytes], tables: Tables, key: byt
 
 def put_folded(transaction: lmdb.Transaction[bytes], tables: Tables, folded: Folded) -> None:
     """From the commit of `transaction` on, the tables have come so far."""
-    transaction.put(META_FOLDED, _folded.pack(*folded), db=tables[b"meta"])
+    row = _folded.pack(*folded)
+    transaction.put(META_FOLDED, row + check_of(row), db=tables[b"meta"])
+
+
+def put_check(transaction: lmdb.Transaction[bytes], tables: Tables) -> None:
+    """The epoch and the key of the journal are what they are now, and no bit of them flips."""
+    check = _check(transaction, tables)
+    transaction.put(META_CHECK, check, db=tables[b"meta"])
+
+
+def _check(transaction: lmdb.Transaction[bytes], tables: Tables) -> bytes:
+    epoch, key = (
+        transaction.get(row, db=tables[b"meta"]) for row in (META_EPOCH, META_JOURNAL_KEY)
+    )
+    return check_of((epoch or b"") + b"\0" + (key or b""))
 
 
 def read_folded(
@@ -76,9 +95,10 @@ def read_folded(
     """
     row = transaction.get(META_FOLDED, db=tables[b"meta"])
     key = transaction.get(META_JOURNAL_KEY, db=tables[b"meta"])
-    if row is None or len(row) != _folded.size or not key:
+    folded, check = (row or b"")[: _folded.size], (row or b"")[_folded.size :]
+    if len(folded) != _folded.size or not key or check not in (b"", check_of(folded)):
         raise corrupt(path, "it does not tell which part of its journal is in the tables")
-    return Folded(*_folded.unpack(row)), key
+    return Folded(*_folded.unpack(folded)), key
 
 
 def open_tables(
@@ -115,11 +135,15 @@ def read_epoch(path: Path, transaction: lmdb.Transaction[bytes], tables: Tables)
     """The identity of the store's unbroken history.
 
     Raises:
-        StoreCorruptError: it has none.
+        StoreCorruptError: it has none, or its rows of `meta` are not those that were stored.
     """
-    epoch = transaction.get(META_EPOCH, db=tables[b"meta"])
+    meta = tables[b"meta"]
+    epoch, check = transaction.get(META_EPOCH, db=meta), transaction.get(META_CHECK, db=meta)
     if not epoch:
         raise corrupt(path, "it has no epoch")
+    names = set(transaction.cursor(meta).iternext(values=False))
+    if names - META_ROWS or check not in (None, _check(transaction, tables)):
+        raise corrupt(path, "its epoch or the key of its journal is not the one that was stored")
     return Epoch(epoch.decode("ascii", "replace"))
 
 

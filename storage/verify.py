@@ -13,17 +13,15 @@ Problems are told in numbers. What clients have chosen (names, keys, ciphertexts
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
 
 from storage.directory import DATA_FILE, DirectoryLock, missing, unavailable
-from storage.engine import ENGINE_LIB_VERSION, explain
+from storage.engine import explain, open_read_only
 from storage.environment import find_unfolded, unfolded_rows
 from storage.errors import StoreCorruptError
-from storage.keys import TABLES
 from storage.rows import View
 from storage.snapshot import Snapshot
 from storage.structure import structure_problems
@@ -65,14 +63,7 @@ def verify(path: Path) -> Verification:
 
 def _verify_content(path: Path) -> Verification:
     try:
-        env = lmdb.Environment(
-            os.fspath(path),
-            readonly=True,
-            lock=False,
-            create=False,
-            max_dbs=len(TABLES),
-            lib_version=ENGINE_LIB_VERSION,
-        )
+        env = open_read_only(path)
         try:
             with env.begin() as transaction:
                 tables = open_tables(path, env, transaction)

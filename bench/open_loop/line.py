@@ -13,7 +13,7 @@ from bench.opening import open_websocket
 from bench.seen import frame_of, note_connected
 from bench.user import client_message, close_code
 from ksmp.codec import MSGPACK
-from ksmp.events import Connected, Error, InboxFrame, Resume, ResumeComplete, SendAck
+from ksmp.events import Connected, Error, InboxFrame, Read, Resume, ResumeComplete, SendAck
 from ksmp.malformed import UndecodableError
 from ksmp.types import GlobalInboxSeq
 
@@ -32,6 +32,9 @@ class Owner(Protocol):
 
     def take_error(self, error: Error) -> None:
         """Something is refused."""
+
+    def take_position(self, read: Read) -> None:
+        """How far somebody has read."""
 
     def take_resumed(self) -> None:
         """All that there was has come."""
@@ -126,6 +129,8 @@ class Line(WSListener):
                 self._owner.take_ack(event, raw)
             case Error():
                 self._owner.take_error(event)
+            case Read():
+                self._owner.take_position(event)
             case Connected():
                 self.number = note_connected(self._recorder, event, self._opening_began_ns)
                 cursor = self._owner.take_welcome(event)

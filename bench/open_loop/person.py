@@ -21,7 +21,7 @@ from bench.opening import HANDSHAKE_SECONDS
 from bench.process import LoadError
 from bench.seen import note_ack, note_refusal
 from ksmp.codec import MSGPACK
-from ksmp.events import Connected, Envelope, Error, InboxFrame, Send, SendAck
+from ksmp.events import Connected, Envelope, Error, InboxFrame, Read, Send, SendAck
 from ksmp.types import (
     PROTOCOL,
     ConversationId,
@@ -71,7 +71,7 @@ class _Due(NamedTuple):
     is_poison: bool
 
 
-class _Unacked:
+class Unacked:
     """A message that was offered."""
 
     __slots__ = ("attempt", "event", "is_under_way", "key", "message_id", "not_before")
@@ -120,7 +120,7 @@ class Person:
         """Where the inbox ended at the first connection: what is before it is not of this load."""
         self._sent = 0
         self._due: list[_Due] = []
-        self._unacked: dict[str, _Unacked] = {}
+        self._unacked: dict[str, Unacked] = {}
         self._resumed: asyncio.Future[None] = self._loop.create_future()
         self._is_stuck = self._has_left = False
         self._reopening: asyncio.Task[None] | None = None
@@ -216,6 +216,9 @@ class Person:
             del self._unacked[key]
             self._shared.undelivered.discard(unacked.message_id)
 
+    def take_position(self, read: Read) -> None:
+        """See `line.Owner`. Here nobody says how far they have read."""
+
     def take_resumed(self) -> None:
         """See `line.Owner`."""
         self.ready.set()
@@ -281,7 +284,7 @@ class Person:
         self._shared.undelivered.add(unacked.message_id)
         line.write(unacked.event)
 
-    def _attempted(self, connection: int, due: _Due) -> _Unacked:
+    def _attempted(self, connection: int, due: _Due) -> Unacked:
         """The message, and that it is offered now: that is in the history."""
         recorder, contents = self._shared.recorder, self._shared.contents
         self._sent += 1
@@ -309,14 +312,14 @@ class Person:
             key=key,
             late_ns=max(0, monotonic_ns() - due.meant_ns),
         )
-        return _Unacked(message_id, key, event, attempt)
+        return Unacked(message_id, key, event, attempt)
 
     def _offer_again(self, key: str) -> None:
         unacked = self._unacked.get(key)
         if unacked is not None and not unacked.is_under_way and self._can_send and self._line:
             self._repeat(self._line, unacked)
 
-    def _repeat(self, line: Line, unacked: _Unacked) -> None:
+    def _repeat(self, line: Line, unacked: Unacked) -> None:
         unacked.attempt = self._shared.recorder.again(line.number, unacked.attempt)
         unacked.is_under_way = True
         line.write(unacked.event)

@@ -47,13 +47,18 @@ class Readiness:
         self._sync_stall_seconds = sync_stall_seconds
         self._min_free_bytes = min_free_bytes
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the present commit takes longer than it may."""
+        return self._meter.under_way_seconds > self._sync_stall_seconds
+
     def reasons(self, usage: StoreUsage | None) -> list[str]:
         """Why the relay is not ready, in words that never change; none where it is."""
         phase = [] if self.phase is Phase.READY else [self.phase.value]
         return [*phase, *self._of_the_store(usage)]
 
     def _of_the_store(self, usage: StoreUsage | None) -> Iterator[str]:
-        if self._meter.under_way_seconds > self._sync_stall_seconds:
+        if self.is_stalled:
             yield "sync_stalled"
         if self._read_meter.under_way_seconds > self._sync_stall_seconds:
             yield "reads_stalled"

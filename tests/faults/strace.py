@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+
+from bench.strace import Injection, injected, is_there
 
 
 @contextmanager
@@ -21,22 +20,8 @@ def syncs(pid: int, inject: str) -> Iterator[None]:
 @contextmanager
 def calls(pid: int, call: str, inject: str) -> Iterator[None]:
     """Every such system call of the process has this done to it."""
-    if shutil.which("strace") is None:
+    if not is_there():
         pytest.skip("strace is not installed: it makes a call fail or wait")
-    injected = ["-e", f"trace={call}", "-e", f"inject={call}:{inject}"]
-    strace = subprocess.Popen(
-        ["strace", "-f", "-qq", "-o", "/dev/null", *injected, "-p", str(pid)],
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        while not all(map(_is_traced, Path(f"/proc/{pid}/task").iterdir())):
-            assert strace.poll() is None, "strace cannot attach"
+    effect, _, when = inject.partition(":when=")
+    with injected(pid, Injection(call, effect, when or "1+")):
         yield
-    finally:
-        strace.terminate()
-        strace.wait(10)
-
-
-def _is_traced(task: Path) -> bool:
-    lines = (task / "status").read_text().splitlines()
-    return "TracerPid:\t0" not in lines

@@ -1,4 +1,4 @@
-"""A disk that takes for ever shows while it does, and nothing else waits for it."""
+"""A disk that takes for ever shows while it does, nobody is let wait for it who need not."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.trio, pytest.mark.timeout(120)]
 DELAY_SECONDS = 4
 
 
-@pytest.mark.promises("I1", "I12")
-async def test_a_stalled_sync_makes_the_relay_not_ready_and_hinders_no_other_page(
+@pytest.mark.promises("I1", "I12", "I18")
+async def test_a_stalled_sync_makes_the_relay_not_ready_and_refuse_sends_and_hinders_no_other_page(
     start: StartRelay,
 ) -> None:
     own = start(store__sync_stall_seconds=0.5)
@@ -41,6 +41,8 @@ async def test_a_stalled_sync_makes_the_relay_not_ready_and_hinders_no_other_pag
             metrics = await trio.to_thread.run_sync(operator.metrics)
             assert metrics["ksmp_commit_under_way_seconds"] > 0.5
             assert metrics["ksmp_ready"] == 0
+            refused = (await alice.answer_to(envelope("alice", "carol"))).event
+            assert (refused["code"], refused["retryable"]) == ("overloaded", True)
             await alice.tell(ping("still-there"))
             assert (await alice.receive())["type"] == "ksmpv3.pong"
             assert (await alice.answer_about(offered)).event["type"] == "ksmpv3.send.ack"

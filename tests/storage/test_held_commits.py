@@ -8,6 +8,7 @@ import lmdb
 import pytest
 import trio
 
+from storage.commit_meter import CommitMeter
 from storage.environment import Environment
 from storage.errors import NoSpaceError
 from storage.lmdb_log import LmdbLog
@@ -35,6 +36,8 @@ class Sender:
         self.folding = SteppedExecutor()
         self.failures: list[Exception] = []
         self.outcomes: list[Outcome] = []
+        self.now = 0.0
+        self.meter = CommitMeter(lambda: self.now)
         self._head = base(KEY)
         self._log = LmdbLog(
             environment,
@@ -45,6 +48,7 @@ class Sender:
             after_commit=lambda: None,
             on_failure=self.failures.append,
             on_bug=self.failures.append,
+            meter=self.meter,
         )
 
     def send(self) -> None:
@@ -78,9 +82,13 @@ async def test_what_waits_is_stored_once_the_tables_have_come_closer(
 ) -> None:
     sender = Sender(environment)
     await sender.send_until_held()
+    assert sender.meter.under_way_seconds == 0.0
+    sender.now += 3.0
+    assert sender.meter.under_way_seconds == 3.0, "whoever waits for the tables waits for the disk"
 
     sender.folding.finish()
 
+    assert sender.meter.under_way_seconds == 0.0
     assert isinstance(sender.outcomes[-1], Appended)
     assert sender.failures == []
 
@@ -99,6 +107,8 @@ async def test_what_waits_is_refused_where_the_tables_find_no_room_and_sending_r
     sender.folding.deliver()
 
     assert [type(outcome) for outcome in sender.outcomes[waiting:]] == [Full]
+    sender.now += 3.0
+    assert sender.meter.under_way_seconds == 0.0
     monkeypatch.undo()
     sender.folding.finish()
     sender.send()

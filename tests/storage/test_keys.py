@@ -43,6 +43,7 @@ from storage.keys import (
 )
 from storage.tables import (
     ENGINE,
+    META_CHECK,
     META_ENGINE,
     META_EPOCH,
     META_FOLDED,
@@ -56,6 +57,7 @@ TWO = "0000000000000002"
 THREE = "0000000000000003"
 CHAIN = bytes(range(32))
 DIGEST = bytes(range(32, 64))
+MARKS_CHECK = "1668ba6f722653e34c3bd9b1"
 KEY = ConversationKey(ConversationId("c"), UserId("ann"), UserId("bob"))
 
 
@@ -83,7 +85,7 @@ KEY = ConversationKey(ConversationId("c"), UserId("ann"), UserId("bob"))
         ),
         (
             pack_marks(Marks(Mark(3, 2, 1), Mark(1, 2, 3))),
-            THREE + TWO + ONE + ONE + TWO + THREE,
+            THREE + TWO + ONE + ONE + TWO + THREE + MARKS_CHECK,
             unpack_marks,
             Marks(Mark(3, 2, 1), Mark(1, 2, 3)),
         ),
@@ -104,6 +106,26 @@ def test_what_a_record_counts_for_is_the_length_of_its_row() -> None:
     recorded = b"\x8b" * 300
 
     assert record_bytes(recorded) == len(pack_record(CHAIN, recorded))
+
+
+def check(row: bytes) -> bytes:
+    """As the documentation has it."""
+    return blake2b(row, digest_size=12).digest()
+
+
+def test_marks_from_before_there_were_checks_are_read() -> None:
+    row = pack_marks(Marks(Mark(3, 2, 1), Mark(1, 2, 3)))
+
+    assert unpack_marks(row[:48]) == unpack_marks(row)
+
+
+@pytest.mark.parametrize("bit", range(8 * 60))
+def test_marks_of_which_a_bit_has_flipped_are_not_read(bit: int) -> None:
+    row = bytearray(pack_marks(Marks(Mark(3, 2, 1), Mark(1, 2, 3))))
+    row[bit // 8] ^= 1 << bit % 8
+
+    with pytest.raises(ValueError, match="differs from what was stored"):
+        unpack_marks(bytes(row))
 
 
 def test_record_of_another_version_is_not_misread() -> None:
@@ -150,13 +172,16 @@ def test_whole_store_has_exactly_the_documented_rows(tmp_path) -> None:
     at = record.server_received_at_ms.to_bytes(8, "big")
     one, two = bytes.fromhex(ONE), bytes.fromhex(TWO)
     size = (1 + 32 + len(recorded)).to_bytes(8, "big")
+    journal_key = blake2b(b"epoch-of-the-tests", digest_size=32).digest()
+    marks = (one + two + one) * 2
     assert stored == {
         b"meta": [
+            (META_CHECK, check(b"epoch-of-the-tests\0" + journal_key)),
             (META_ENGINE, ENGINE),
             (META_EPOCH, b"epoch-of-the-tests"),
-            (META_FOLDED, bytes(7) + b"\1\1"),
+            (META_FOLDED, bytes(7) + b"\1\1" + check(bytes(7) + b"\1\1")),
             (META_FORMAT, b"\0\3"),
-            (META_JOURNAL_KEY, blake2b(b"epoch-of-the-tests", digest_size=32).digest()),
+            (META_JOURNAL_KEY, journal_key),
         ],
         b"users": [(b"ann", one), (b"bob", two)],
         b"user_names": [(one, b"ann"), (two, b"bob")],
@@ -170,7 +195,7 @@ def test_whole_store_has_exactly_the_documented_rows(tmp_path) -> None:
         b"log": [(one + one, b"\1" + chain + recorded)],
         b"inbox": [(one + one, one + one), (two + one, one + one)],
         b"keys": [(one + b"\1k", one + at + chain + record.payload_digest)],
-        b"reads": [(one + b"\0", (one + two + one) * 2)],
+        b"reads": [(one + b"\0", marks + check(marks))],
         b"read_index": [(one + one + one + b"\0", b""), (two + one + one + b"\0", b"")],
     }
     assert chain != chain_base(*key)

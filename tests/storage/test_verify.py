@@ -11,6 +11,7 @@ import pytest
 
 from storage.directory import DATA_FILE
 from storage.keys import (
+    TABLES,
     IndexKey,
     Mark,
     Marks,
@@ -22,7 +23,13 @@ from storage.keys import (
     unpack_inbox_state,
 )
 from storage.snapshot import MAX_PROBLEMS, Snapshot
-from storage.tables import Tables
+from storage.tables import (
+    META_CHECK,
+    META_EPOCH,
+    META_FOLDED,
+    META_JOURNAL_KEY,
+    Tables,
+)
 from storage.verify import verify
 from tests.storage.world import Sent, append, base, conversation, fold, mark, opened, writer
 
@@ -83,6 +90,14 @@ def flip(table: bytes, key: bytes, at: int) -> Damage:
         txn.put(key, bytes(value), db=tables[table])
 
     return do
+
+
+def rot(path: Path, table: bytes, key: bytes, at: int) -> None:
+    """The same, done to a store that nobody opens: it would refuse to."""
+    with lmdb.Environment(str(path), max_dbs=len(TABLES), lib_version=0) as env:
+        rotten = env.open_db(table, create=False)
+        with env.begin(write=True) as transaction:
+            flip(table, key, at)(transaction, {table: rotten})
 
 
 def move(table: bytes, old: bytes, new: bytes) -> Damage:
@@ -309,6 +324,47 @@ def test_every_flipped_bit_of_a_record_is_found(tmp_path: Path) -> None:
         damage(path, flip(b"log", key, at))
 
     assert verify(path).ok
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "size"),
+    [
+        (b"reads", BOB_READS, 60),
+        (b"meta", META_EPOCH, 18),
+        (b"meta", META_JOURNAL_KEY, 32),
+        (b"meta", META_FOLDED, 21),
+        (b"meta", META_CHECK, 12),
+    ],
+)
+def test_every_flipped_byte_of_what_no_other_row_tells_is_found(
+    tmp_path: Path, table: bytes, key: bytes, size: int
+) -> None:
+    path = make(tmp_path / "store")
+    for at in range(size):
+        rot(path, table, key, at)
+        assert not verify(path).ok, at
+        rot(path, table, key, at)
+
+    assert verify(path).ok
+
+
+def test_a_name_in_meta_that_is_none_is_found(tmp_path: Path) -> None:
+    path = make(tmp_path / "store")
+    damage(path, move(b"meta", META_CHECK, b"chock"))
+
+    assert not verify(path).ok
+
+
+def test_a_store_from_before_there_were_checks_is_sound_and_gets_one(tmp_path: Path) -> None:
+    path = make(tmp_path / "store")
+    damage(path, delete(b"meta", META_CHECK))
+    assert verify(path).ok
+
+    with opened(path):
+        pass
+    rot(path, b"meta", META_EPOCH, 0)
+
+    assert not verify(path).ok
 
 
 def test_damaged_structure_is_found_without_opening_the_file(tmp_path: Path) -> None:
