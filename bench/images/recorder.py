@@ -1,0 +1,113 @@
+"""Makes a recording: several lives of one store, one after the other, each in a process of its own.
+
+A store begins new, or as one of an older format. Its lives end by a clean stop, by a kill at some
+system call, or in the middle of sends. Between two of them the power may fail; the next one then
+starts on one of the images that this may leave, so that what a recovery does is recorded too.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bench.images.calls import Died, Event, PowerLost, Told
+from bench.images.disk import Disk
+from bench.images.life import Ending, Plan
+from bench.images.marks import decode_mark
+from bench.images.parsing import events
+from bench.images.promises import Promises
+from bench.images.recording import Recording
+from bench.images.store_files import read_files, write_files
+from bench.images.tracing import trace
+
+LIFE: Final = (sys.executable, "-m", "bench.images.life")
+"""The program that lives, called with a store, a file for marks, and a plan."""
+
+LIVES: Final = 5
+KILLED: Final = 137
+"""The exit code of strace whose process was killed; -9 where it ends the same way."""
+
+
+class LifeError(Exception):
+    """A life did not end as planned. Says how."""
+
+
+def record(
+    seed: int, place: Path, *, program: Sequence[str] = LIFE, lives: int = LIVES, calm: bool = False
+) -> Recording:
+    """A recording of `lives`; `place` is an empty directory to work in.
+
+    In a `calm` one every life ends by a clean stop, and the power never fails.
+
+    Raises:
+        LifeError: a life failed.
+        BrokenPromiseError: one was told what contradicts an earlier promise.
+        NoTraceError, UnknownCallError, MismatchError: it could not be recorded truly.
+    """
+    return _Recorder(seed, place, program, calm).run(lives)
+
+
+class _Recorder:
+    def __init__(self, seed: int, place: Path, program: Sequence[str], calm: bool) -> None:
+        self._chance = random.Random(seed)
+        self._seed = seed
+        self._store = place / "store"
+        self._marks = place / "marks"
+        self._account = place / "account"
+        self._program = program
+        self._calm = calm
+        self._events: list[Event] = []
+        self._disk = Disk()
+        self._promises = Promises()
+        self._is_large = self._chance.random() < 0.25
+
+    @property
+    def _segment_bytes(self) -> int:
+        return 100_000 if self._is_large else 4_096
+
+    def run(self, lives: int) -> Recording:
+        for number in range(lives):
+            plan = self._plan(number)
+            code = self._live(plan)
+            died = Died(read_files(self._store))
+            self._take(died)
+            if plan.ending == "stop" and code != 0:
+                raise LifeError(f"life {number} of recording {self._seed} ended with {code}")
+            if not self._calm and self._chance.random() < 0.4:
+                left = self._disk.image(self._chance)
+                write_files(self._store, left)
+                self._take(PowerLost(left))
+        return Recording(self._seed, self._segment_bytes, self._events)
+
+    def _plan(self, number: int) -> Plan:
+        ending: Ending = "stop" if self._calm else self._chance.choice(("stop", "kill", "kill"))
+        return Plan(
+            self._seed,
+            number,
+            rounds=self._chance.randrange(3, 7),
+            ending=ending,
+            segment_bytes=self._segment_bytes,
+            map_size_bytes=self._chance.choice((1 << 16, 1 << 20)),
+            most_bytes=30_000 if self._is_large else 1_200,
+        )
+
+    def _live(self, plan: Plan) -> int:
+        self._marks.unlink(missing_ok=True)
+        self._account.unlink(missing_ok=True)
+        arguments = [str(self._store), str(self._marks), msgspec.json.encode(plan).decode()]
+        code = trace([*self._program, *arguments], self._account)
+        with self._account.open(encoding="ascii") as account:
+            for event in events(account, self._store, self._marks):
+                self._take(event)
+        return code
+
+    def _take(self, event: Event) -> None:
+        self._events.append(event)
+        self._disk.take(event)
+        if isinstance(event, Told):
+            self._promises.take(decode_mark(event.mark))
