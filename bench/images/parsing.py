@@ -97,8 +97,11 @@ class _Reading:
         self._positions: dict[str, int] = {}  # by descriptor
         self._synced: set[str] = set()  # descriptors
         self._under_way: dict[int, tuple[str, Call | None]] = {}
+        self._ends: dict[int, str] = {}  # threads that are to do nothing more
 
     def take(self, line: _Line) -> Iterator[Event]:
+        if line.thread in self._ends:
+            raise UnknownCallError(self._ends[line.thread])
         if line.arguments is not None:
             if self._marks in line.arguments and line.name == "write":
                 yield Told(_strings(line.arguments)[0])
@@ -113,8 +116,10 @@ class _Reading:
                 yield Began(line.thread, call)
         if line.result is not None and line.thread in self._under_way:
             arguments, call = self._under_way.pop(line.thread)
-            self._finish(line, arguments, call)
-            if call is not None:
+            if not self._has_succeeded(line, arguments, call):
+                # Of a thread that is killed in a call, strace may tell some other's result.
+                self._ends[line.thread] = f"{line.name}, which returned {line.result}"
+            elif call is not None:
                 yield Ended(line.thread)
 
     # ── the beginning of a call ──────────────────────────────────────────────────────────────
@@ -167,23 +172,27 @@ class _Reading:
 
     # ── its end ──────────────────────────────────────────────────────────────────────────────
 
-    def _finish(self, line: _Line, arguments: str, call: Call | None) -> None:
+    def _has_succeeded(self, line: _Line, arguments: str, call: Call | None) -> bool:
+        """Whether the call did what it was asked, to the last byte."""
         result = line.result
         assert result is not None, "the call has returned"
-        if line.name in ("open", "openat"):
-            self._opened(str(result), arguments)
-            failed = result < 0 and call is not None
-        elif line.name == "lseek":
-            self._positions[arguments.partition("<")[0]] = result
-            failed = False
-        elif isinstance(call, Write):
-            failed = result != len(call.content)
-            if line.name in ("write", "writev"):
-                self._positions[arguments.partition("<")[0]] += len(call.content)
-        else:
-            failed = result < 0 and call is not None and not isinstance(call, Remove)
-        if failed:
-            raise UnknownCallError(f"{line.name}, which returned {result}")
+        descriptor = arguments.partition("<")[0]
+        match line.name:
+            case "open" | "openat":
+                self._opened(str(result), arguments)
+                return result >= 0 or call is None
+            case "lseek":
+                self._positions[descriptor] = result
+                return True
+            case "write" | "writev" if isinstance(call, Write):
+                self._positions[descriptor] += len(call.content)
+        match call:
+            case Write(content=content):
+                return result == len(content)
+            case None | Remove():
+                return True  # what is not there need not be removed
+            case _:
+                return result == 0
 
     def _opened(self, descriptor: str, arguments: str) -> None:
         self._positions[descriptor] = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +29,8 @@ LIFE: Final = (sys.executable, "-m", "bench.images.life")
 """The program that lives, called with a store, a file for marks, and a plan."""
 
 LIVES: Final = 5
-KILLED: Final = 137
-"""The exit code of strace whose process was killed; -9 where it ends the same way."""
+ENDINGS: Final[Mapping[Ending, Collection[int]]] = {"stop": (0,), "kill": (-9, 137)}
+"""The exit codes of strace; after a kill it ends in the same way, or says so."""
 
 
 class LifeError(Exception):
@@ -54,7 +54,7 @@ def record(
 
 class _Recorder:
     def __init__(self, seed: int, place: Path, program: Sequence[str], calm: bool) -> None:
-        self._chance = random.Random(seed)
+        self._chance = random.Random(f"recording {seed}")
         self._seed = seed
         self._store = place / "store"
         self._marks = place / "marks"
@@ -74,9 +74,8 @@ class _Recorder:
         for number in range(lives):
             plan = self._plan(number)
             code = self._live(plan)
-            died = Died(read_files(self._store))
-            self._take(died)
-            if plan.ending == "stop" and code != 0:
+            self._take(Died(read_files(self._store)))
+            if code not in ENDINGS[plan.ending]:
                 raise LifeError(f"life {number} of recording {self._seed} ended with {code}")
             if not self._calm and self._chance.random() < 0.4:
                 left = self._disk.image(self._chance)

@@ -34,19 +34,28 @@ class NoTraceError(Exception):
     """There is no account of the process. Says why."""
 
 
+def require_strace() -> None:
+    """There is one.
+
+    Raises:
+        NoTraceError: it is not installed.
+    """
+    if shutil.which("strace") is None:
+        raise NoTraceError("strace is not installed: it records what a process does to its files.")
+
+
 def trace(program: Sequence[str], account: Path) -> int:
     """Run `program` to its end, leaving strace's text in `account`; its exit code, or -9 if killed.
 
     Raises:
         NoTraceError: strace is not installed, or cannot trace.
     """
-    if shutil.which("strace") is None:
-        raise NoTraceError("strace is not installed: it records what a process does to its files")
+    require_strace()
     options = ["-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", str(MOST_BYTES)]
     traced = ["-e", "trace=" + ",".join(CALLS), "-e", "signal=none", "-o", str(account)]
     done = subprocess.run(
         ["strace", *options, *traced, *program], stdin=subprocess.DEVNULL, check=False
     )
     if not account.exists() or not account.stat().st_size:
-        raise NoTraceError("strace cannot trace here")
+        raise NoTraceError("strace cannot trace here.")
     return done.returncode
