@@ -85,6 +85,11 @@ class Disk:
             case _:
                 assert_never(event)
 
+    @property
+    def writes_under_way(self) -> list[Write]:
+        """Those that have not returned. What they write may be cached already, or a part of it."""
+        return [one.call for one in self._under_way.values() if isinstance(one.call, Write)]
+
     def image(self, chance: random.Random) -> Files:
         """The files after a crash at this moment, one of the ways it can be.
 

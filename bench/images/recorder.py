@@ -20,15 +20,17 @@ from bench.images.disk import Disk
 from bench.images.life import Ending, Plan
 from bench.images.marks import decode_mark
 from bench.images.parsing import events
+from bench.images.pending import SECTOR
 from bench.images.promises import Promises
 from bench.images.recording import Recording
 from bench.images.store_files import read_files, write_files
-from bench.images.tracing import trace
+from bench.images.tracing import Kill, trace
 
 LIFE: Final = (sys.executable, "-m", "bench.images.life")
 """The program that lives, called with a store, a file for marks, and a plan."""
 
 LIVES: Final = 5
+KILLED_AT: Final = ("pwrite64", "pwrite64", "writev", "fdatasync", "fdatasync", "fsync")
 ENDINGS: Final[Mapping[Ending, Collection[int]]] = {"stop": (0,), "kill": (-9, 137)}
 """The exit codes of strace; after a kill it ends in the same way, or says so."""
 
@@ -74,6 +76,7 @@ class _Recorder:
         for number in range(lives):
             plan = self._plan(number)
             code = self._live(plan)
+            self._cut_writes()
             self._take(Died(read_files(self._store)))
             if code not in ENDINGS[plan.ending]:
                 raise LifeError(f"life {number} of recording {self._seed} ended with {code}")
@@ -95,11 +98,31 @@ class _Recorder:
             most_bytes=30_000 if self._is_large else 1_200,
         )
 
+    def _kill(self, plan: Plan) -> Kill | None:
+        """At a call of a commit, of a checkpoint, or of the start; else the life ends by itself."""
+        if plan.ending == "stop" or self._chance.random() < 0.3:
+            return None
+        return Kill(self._chance.choice(KILLED_AT), self._chance.randrange(1, 40))
+
+    def _cut_writes(self) -> None:
+        """Let writes that were killed at their beginning have come some way, or all of it.
+
+        So a kill can be, but hardly ever is: a process is stopped where a call begins.
+        """
+        for write in self._disk.writes_under_way:
+            file = self._store / write.file
+            length = self._chance.choice((0, self._chance.randrange(len(write.content)), 1 << 30))
+            if length and file.exists():
+                length -= (write.offset + length) % SECTOR if length < len(write.content) else 0
+                with file.open("r+b") as opened:
+                    opened.seek(write.offset)
+                    opened.write(write.content[: max(0, length)])
+
     def _live(self, plan: Plan) -> int:
         self._marks.unlink(missing_ok=True)
         self._account.unlink(missing_ok=True)
         arguments = [str(self._store), str(self._marks), msgspec.json.encode(plan).decode()]
-        code = trace([*self._program, *arguments], self._account)
+        code = trace([*self._program, *arguments], self._account, self._kill(plan))
         with self._account.open(encoding="ascii") as account:
             for event in events(account, self._store, self._marks):
                 self._take(event)

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 CALLS: Final = (
     *("open", "openat", "openat2", "creat", "close_range", "lseek"),
@@ -44,7 +44,14 @@ def require_strace() -> None:
         raise NoTraceError("strace is not installed: it records what a process does to its files.")
 
 
-def trace(program: Sequence[str], account: Path) -> int:
+class Kill(NamedTuple):
+    """The process is killed when one of its threads makes this call for the so manieth time."""
+
+    call: str
+    time: int
+
+
+def trace(program: Sequence[str], account: Path, kill: Kill | None = None) -> int:
     """Run `program` to its end, leaving strace's text in `account`; its exit code, or -9 if killed.
 
     Raises:
@@ -53,6 +60,8 @@ def trace(program: Sequence[str], account: Path) -> int:
     require_strace()
     options = ["-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", str(MOST_BYTES)]
     traced = ["-e", "trace=" + ",".join(CALLS), "-e", "signal=none", "-o", str(account)]
+    if kill is not None:
+        traced += ["-e", f"inject={kill.call}:signal=KILL:when={kill.time}"]
     done = subprocess.run(
         ["strace", *options, *traced, *program], stdin=subprocess.DEVNULL, check=False
     )
