@@ -92,7 +92,9 @@ class _Reading:
 
     def __init__(self, store: Path, marks: Path) -> None:
         self._place = str(store).encode()
-        self._of_store = re.compile(rf'[<"]{re.escape(_hex(str(store)))}(?:\\x2f|[>"])')
+        place = re.escape(_hex(str(store)))
+        self._of_store = re.compile(rf"<{place}(?:\\x2f|>)")
+        self._names_store = re.compile(rf'"{place}(?:\\x2f|")')
         self._marks = f"<{_hex(str(marks))}>"
         self._positions: dict[str, int] = {}  # by descriptor
         self._synced: set[str] = set()  # descriptors
@@ -108,7 +110,7 @@ class _Reading:
                 return
             if line.name.startswith(("io_", "sync")) and line.name != "sync_file_range":
                 raise UnknownCallError(line.name)
-            if not self._of_store.search(line.arguments):
+            if not self._is_of_store(line.name, line.arguments):
                 return
             call = self._understand(line.name, line.arguments)
             self._under_way[line.thread] = (line.arguments, call)
@@ -121,6 +123,12 @@ class _Reading:
                 self._ends[line.thread] = f"{line.name}, which returned {line.result}"
             elif call is not None:
                 yield Ended(line.thread)
+
+    def _is_of_store(self, name: str, arguments: str) -> bool:
+        """Whether the call has a file of the store open or, if it is no write, names one."""
+        if self._of_store.search(arguments):
+            return True
+        return "write" not in name and self._names_store.search(arguments) is not None
 
     # ── the beginning of a call ──────────────────────────────────────────────────────────────
 
@@ -138,10 +146,9 @@ class _Reading:
                 return Sync(file) if file else SyncNames()
             case "ftruncate":
                 return Resize(file, _numbers(arguments)[0])
-            case "fallocate":
-                mode, offset, length = _numbers(arguments)
-                if mode == 0:
-                    return Reserve(file, offset + length)
+            case "fallocate" if "FALLOC" not in arguments:
+                _, offset, length = _numbers(arguments)
+                return Reserve(file, offset + length)
             case "mmap" if "PROT_WRITE" not in arguments or "MAP_PRIVATE" in arguments:
                 return None
             case "fcntl" if "F_DUPFD" not in arguments:
