@@ -18,7 +18,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all check tests conformance format bench bench-cells bench-peers \
-  bench-peers-test isolation isolation-proof fuzz clean distclean
+  bench-peers-test isolation isolation-proof images fuzz clean distclean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,11 @@ isolation: $(VENV)/.installed ## Let every fault strike 5 of 200 conversations; 
 
 isolation-proof: $(VENV)/.installed ## Break isolation on purpose, and see that it is noticed; into OUT=var/isolation-proof
 	@$(BIN)/python -m tests.isolation.proof --out $(or $(OUT),var/isolation-proof)
+
+# How many crash images `make images` examines; a million take one to two hours of two cores.
+IMAGES ?= 10000
+images: $(VENV)/.installed ## Crash a store at every system call, IMAGES=10000 ways, and open what is left; in OUT=var/images
+	@$(BIN)/python -m bench.images --images $(IMAGES) --out $(or $(OUT),var/images)
 
 fuzz: $(VENV)/.installed-dev ## Fuzz the edge for MINUTES=10 in all; needs Python 3.11
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \

@@ -66,7 +66,7 @@ class _Recorder:
         self._events: list[Event] = []
         self._disk = Disk()
         self._promises = Promises()
-        self._is_large = self._chance.random() < 0.25
+        self._is_large = self._chance.random() < 0.1
 
     @property
     def _segment_bytes(self) -> int:
@@ -91,7 +91,7 @@ class _Recorder:
         return Plan(
             self._seed,
             number,
-            rounds=self._chance.randrange(3, 7),
+            rounds=self._chance.randrange(2, 5),
             ending=ending,
             segment_bytes=self._segment_bytes,
             map_size_bytes=self._chance.choice((1 << 16, 1 << 20)),

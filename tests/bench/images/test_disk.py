@@ -75,7 +75,12 @@ def test_a_file_that_is_cut_off_may_have_its_old_end_until_it_is_synced() -> Non
 
 
 def test_a_sync_says_nothing_of_a_write_that_had_not_returned_when_it_began() -> None:
-    beside = [Began(1, Write("f", 0, A, False)), Began(2, Sync("f")), Ended(1), Ended(2)]
+    beside: list[Event] = [
+        Began(1, Write("f", 0, A, False)),
+        Began(2, Sync("f")),
+        Ended(1),
+        Ended(2),
+    ]
 
     assert left(disk_after(beside, {"f": B})) == {A, B}
 
@@ -130,7 +135,7 @@ def test_a_renamed_file_has_one_name_or_the_other() -> None:
 
 
 def test_a_write_that_a_kill_has_cut_is_taken_as_it_is_found() -> None:
-    events = [Began(1, Write("f", 0, A + A, False)), Died({"f": A + B})]
+    events: list[Event] = [Began(1, Write("f", 0, A + A, False)), Died({"f": A + B})]
     disk = disk_after(events, {"f": B + B})
 
     assert disk.cached == {"f": A + B}
