@@ -16,7 +16,7 @@ from cyclopts import App, Parameter, validators
 
 from bench.images.campaign import Campaign, Failure, WorkerError
 from bench.images.recording import read_recording
-from bench.images.reserving import reserve_little
+from bench.images.reserving import reserving_little
 from bench.images.rounds import examine_one
 from bench.images.store_files import write_files
 from bench.images.tracing import NoTraceError, require_strace
@@ -98,8 +98,7 @@ def one(
     keep
         A directory for the image, as the crash has left it.
     """
-    reserve_little()
-    with TemporaryDirectory(prefix="ksmp-images-", dir=IN_MEMORY) as name:
+    with reserving_little(), TemporaryDirectory(prefix="ksmp-images-", dir=IN_MEMORY) as name:
         place = Path(name) / "image"
         files, examined = examine_one(read_recording(recording), round_, moment, place)
     if keep is not None:

@@ -23,7 +23,7 @@ from msgspec import Struct
 from bench.images.letters import Letter, append_of, head_after, rows_of, talk
 from bench.images.marks import Appended as AppendedMark
 from bench.images.marks import Found, Marked, Marker, Offered, Opened
-from bench.images.reserving import reserve_little
+from bench.images.reserving import reserving_little
 from ksmp.types import ConversationKey, Epoch, GlobalInboxSeq, ServerSeq, TimeMs, UserId
 from relay.system import SerialThread
 from storage.environment import open_environment
@@ -68,6 +68,11 @@ class Plan(Struct, frozen=True):
     map_size_bytes: int
     most_bytes: int
     """Of a ciphertext."""
+
+
+def epoch_of(seed: int) -> str:
+    """The epoch of every store that is made in that recording."""
+    return f"epoch-of-{seed}"
 
 
 class Life:
@@ -167,7 +172,7 @@ async def live(store: Path, marker: Marker, plan: Plan) -> None:
     """Open the store, use it, and end as planned."""
     environment = open_environment(
         store,
-        new_epoch=lambda: Epoch(f"epoch-of-{plan.seed}"),
+        new_epoch=lambda: Epoch(epoch_of(plan.seed)),
         new_lock=threading.Lock,
         map_size_bytes=plan.map_size_bytes,
         segment_bytes=plan.segment_bytes,
@@ -200,9 +205,9 @@ def _end(error: BaseException) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Live as planned."""
     store, marks, plan = arguments
-    reserve_little()
     marker = Marker(Path(marks))
-    trio.run(live, Path(store), marker, msgspec.json.decode(plan, type=Plan))
+    with reserving_little():
+        trio.run(live, Path(store), marker, msgspec.json.decode(plan, type=Plan))
 
 
 if __name__ == "__main__":

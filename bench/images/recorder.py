@@ -17,8 +17,9 @@ import msgspec
 
 from bench.images.calls import Died, Event, PowerLost, Told
 from bench.images.disk import Disk
-from bench.images.life import Ending, Plan
-from bench.images.marks import decode_mark
+from bench.images.life import Ending, Plan, epoch_of
+from bench.images.marks import decode_mark, encode_mark
+from bench.images.old_format import make_old_store
 from bench.images.parsing import events
 from bench.images.pending import SECTOR
 from bench.images.promises import Promises
@@ -30,6 +31,9 @@ LIFE: Final = (sys.executable, "-m", "bench.images.life")
 """The program that lives, called with a store, a file for marks, and a plan."""
 
 LIVES: Final = 5
+OLD: Final = 0.25
+"""Of the recordings, how many begin with a store of an older format."""
+
 KILLED_AT: Final = ("pwrite64", "pwrite64", "writev", "fdatasync", "fdatasync", "fsync")
 ENDINGS: Final[Mapping[Ending, Collection[int]]] = {"stop": (0,), "kill": (-9, 137)}
 """The exit codes of strace; after a kill it ends in the same way, or says so."""
@@ -73,6 +77,8 @@ class _Recorder:
         return 100_000 if self._is_large else 4_096
 
     def run(self, lives: int) -> Recording:
+        if not self._calm and self._chance.random() < OLD:
+            self._begin_old()
         for number in range(lives):
             plan = self._plan(number)
             code = self._live(plan)
@@ -85,6 +91,12 @@ class _Recorder:
                 write_files(self._store, left)
                 self._take(PowerLost(left))
         return Recording(self._seed, self._segment_bytes, self._events)
+
+    def _begin_old(self) -> None:
+        marks = make_old_store(self._store, self._chance.choice((1, 2)), epoch_of(self._seed))
+        self._take(PowerLost(read_files(self._store)))
+        for mark in marks:
+            self._take(Told(encode_mark(mark)))
 
     def _plan(self, number: int) -> Plan:
         ending: Ending = "stop" if self._calm else self._chance.choice(("stop", "kill", "kill"))

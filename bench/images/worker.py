@@ -14,15 +14,14 @@ from tempfile import TemporaryDirectory
 
 from bench.images.recorder import record
 from bench.images.recording import read_recording, write_recording
-from bench.images.reserving import reserve_little
+from bench.images.reserving import reserving_little
 from bench.images.rounds import examine_images
 from bench.places import IN_MEMORY
 
 
 def work(file: Path, seed: int, begin: int, end: int) -> None:
     """Examine the images from `begin` to before `end`."""
-    reserve_little()
-    with TemporaryDirectory(prefix="ksmp-images-", dir=IN_MEMORY) as name:
+    with reserving_little(), TemporaryDirectory(prefix="ksmp-images-", dir=IN_MEMORY) as name:
         if not file.exists():
             write_recording(record(seed, Path(name)), file)
         recording = read_recording(file)

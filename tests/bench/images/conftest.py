@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
-from bench.images import reserving
-from storage import environment
+from bench.images.reserving import reserving_little
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session")
 def strace() -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: it records what a process does to its files")
 
 
 @pytest.fixture
-def little(monkeypatch: pytest.MonkeyPatch) -> None:
+def little() -> Iterator[None]:
     """Stores reserve little in this process, until the test ends."""
-    monkeypatch.setattr(environment, "_RESERVE_BYTES", reserving.LITTLE_BYTES)
+    with reserving_little():
+        yield

@@ -18,11 +18,13 @@ from bench.images.recording import Recording, read_recording, write_recording
 from bench.images.rounds import examine_images, examine_one, moments_of
 from bench.images.store_files import read_files
 
+pytestmark = pytest.mark.usefixtures("strace")
+
 SOME = 30
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+def recording(strace: None, tmp_path_factory: pytest.TempPathFactory) -> Recording:
     return record(1, tmp_path_factory.mktemp("recording"), lives=2)
 
 

@@ -15,6 +15,7 @@ IMAGES: Final = int(os.environ.get("CRASH_IMAGES", "10000"))
 RECORDINGS: Final = 5
 
 
+@pytest.mark.usefixtures("strace")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_image_of_a_real_store_keeps_what_was_promised(tmp_path: Path) -> None:

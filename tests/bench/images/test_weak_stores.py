@@ -11,6 +11,8 @@ from bench.images.recorder import record
 from bench.images.rounds import examine_images, moments_of
 from tests.bench.images import planted
 
+pytestmark = pytest.mark.usefixtures("strace")
+
 MOST_IMAGES = 4_000
 
 
