@@ -23,7 +23,7 @@ from bench.images.old_format import make_old_store
 from bench.images.parsing import events
 from bench.images.pending import SECTOR
 from bench.images.promises import Promises
-from bench.images.recording import Recording
+from bench.images.recording import Recording, write_recording
 from bench.images.store_files import read_files, write_files
 from bench.images.tracing import Kill, trace
 
@@ -44,18 +44,32 @@ class LifeError(Exception):
 
 
 def record(
-    seed: int, place: Path, *, program: Sequence[str] = LIFE, lives: int = LIVES, calm: bool = False
+    seed: int,
+    place: Path,
+    *,
+    program: Sequence[str] = LIFE,
+    lives: int = LIVES,
+    calm: bool = False,
+    failed: Path | None = None,
 ) -> Recording:
     """A recording of `lives`; `place` is an empty directory to work in.
 
-    In a `calm` one every life ends by a clean stop, and the power never fails.
+    In a `calm` one every life ends by a clean stop, and the power never fails. What was recorded
+    until something went wrong is left in the file `failed`.
 
     Raises:
         LifeError: a life failed.
         BrokenPromiseError: one was told what contradicts an earlier promise.
         NoTraceError, UnknownCallError, MismatchError: it could not be recorded truly.
     """
-    return _Recorder(seed, place, program, calm).run(lives)
+    recorder = _Recorder(seed, place, program, calm)
+    try:
+        recorder.run(lives)
+    except Exception:
+        if failed is not None:
+            write_recording(recorder.recording, failed)
+        raise
+    return recorder.recording
 
 
 class _Recorder:
@@ -76,7 +90,12 @@ class _Recorder:
     def _segment_bytes(self) -> int:
         return 100_000 if self._is_large else 4_096
 
-    def run(self, lives: int) -> Recording:
+    @property
+    def recording(self) -> Recording:
+        """What has been recorded so far."""
+        return Recording(self._seed, self._segment_bytes, self._events)
+
+    def run(self, lives: int) -> None:
         if not self._calm and self._chance.random() < OLD:
             self._begin_old()
         for number in range(lives):
@@ -90,7 +109,6 @@ class _Recorder:
                 left = self._disk.image(self._chance)
                 write_files(self._store, left)
                 self._take(PowerLost(left))
-        return Recording(self._seed, self._segment_bytes, self._events)
 
     def _begin_old(self) -> None:
         marks = make_old_store(self._store, self._chance.choice((1, 2)), epoch_of(self._seed))

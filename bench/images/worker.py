@@ -23,7 +23,8 @@ def work(file: Path, seed: int, begin: int, end: int) -> None:
     """Examine the images from `begin` to before `end`."""
     with reserving_little(), TemporaryDirectory(prefix="ksmp-images-", dir=IN_MEMORY) as name:
         if not file.exists():
-            write_recording(record(seed, Path(name)), file)
+            failed = file.with_suffix(".failed")
+            write_recording(record(seed, Path(name), failed=failed), file)
         recording = read_recording(file)
         for one in examine_images(recording, begin, end, Path(name) / "image"):
             print(one.round, one.moment, one.problem or "", sep="\t", flush=True)
