@@ -94,9 +94,12 @@ class PendingFile:
 
     def replace(self, stamp: int, content: bytes) -> None:
         """The file is found to hold `content`, whatever was thought to have happened to it."""
-        self.resize(stamp, len(content))
+        size = self._sizes[-1][1] if self._sizes else self._settled_size
+        if size != len(content):
+            self._sizes.append((stamp, len(content)))
+        longest = max(len(content), len(self._settled), len(self.cached))
         self.cached[:] = content
-        for sector in range(-(-len(content) // SECTOR)):
+        for sector in range(-(-longest // SECTOR)):
             versions = self._sectors.get(sector)
             latest = versions[-1][1] if versions else _sector(self._settled, sector)
             if latest != _sector(self.cached, sector):

@@ -142,6 +142,13 @@ def test_a_write_that_a_kill_has_cut_is_taken_as_it_is_found() -> None:
     assert left(disk) == {A + B, B + B}
 
 
+def test_a_length_that_came_of_a_call_that_was_killed_is_synced_like_any_other() -> None:
+    killed: list[Event] = [Began(1, Write("f", 512, A, False)), Died({"f": B + A})]
+
+    assert left(disk_after(killed, {"f": B})) == {B, B + ZEROS, B + A}
+    assert left(disk_after([*killed, *done(Sync("f"))], {"f": B})) == {B + A}
+
+
 def test_whatever_was_not_recorded_is_noticed() -> None:
     with pytest.raises(MismatchError):
         disk_after([Died({"f": B})], {"f": A})
