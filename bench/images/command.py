@@ -71,7 +71,9 @@ def crash_images(
         trio.run(campaign.run, workers or os.cpu_count() or 1, tell)
         is_done = True
     except* (WorkerError, NoTraceError) as errors:
-        _say(f"Not all images were examined: {errors.exceptions[0]}")
+        _say(f"Not all images were examined: {_first(errors)}")
+    except* KeyboardInterrupt:
+        _say("Interrupted. The same words go on where this was.")
     tell()
     _say_failures(campaign)
     return 0 if is_done and not campaign.failed else 1
@@ -105,6 +107,14 @@ def one(
         write_files(keep, files)
     print(examined.problem or "all is well")
     return 1 if examined.problem else 0
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
+    """One of them, out of the groups that nurseries put around it."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def command_of(file: Path, failure: Failure) -> str:
