@@ -18,7 +18,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all check tests conformance format bench bench-cells bench-peers \
-  bench-peers-test isolation isolation-proof torture fuzz clean distclean
+  bench-peers-test isolation isolation-proof images torture fuzz clean distclean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,11 @@ isolation-proof: $(VENV)/.installed ## Break isolation on purpose, and see that 
 TORTURE_FLAGS ?=
 torture: $(VENV)/.installed ## Kill, starve, stall and damage real relays for MINUTES=10; root for some of it
 	@$(BIN)/python -m bench.torture --minutes $(MINUTES) --records 1000000 $(TORTURE_FLAGS)
+
+# How many crash images `make images` examines; a million take one to two hours of two cores.
+IMAGES ?= 10000
+images: $(VENV)/.installed ## Crash a store at every system call, IMAGES=10000 ways, and open what is left; in OUT=var/images
+	@$(BIN)/python -m bench.images --images $(IMAGES) --out $(or $(OUT),var/images)
 
 fuzz: $(VENV)/.installed-dev ## Fuzz the edge for MINUTES=10 in all; needs Python 3.11
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \

@@ -9,7 +9,7 @@ from typing import Final
 
 import lmdb
 
-from storage.directory import DATA_FILE, FILE_MODE, unavailable
+from storage.directory import DATA_FILE, FILE_MODE, sync_directory, sync_file, unavailable
 from storage.errors import StorageError, StoreFailedError
 from storage.keys import TABLES
 from storage.structure import structure_problems
@@ -17,6 +17,30 @@ from storage.tables import corrupt, incompatible
 
 ENGINE_LIB_VERSION: Final = 0
 """Of the two engines in the `lmdb` package. Their files are not interchangeable."""
+
+DRAFT_FILE: Final = "data.mdb.new"
+"""What is to become the store's file. One that is left over was never it."""
+
+
+def make_engine_file(path: Path) -> None:
+    """There is a file for the engine in `path`, on the disk and whole, also after a power loss.
+
+    The engine does not sync what a new file begins with, and refuses one that lacks a part of it.
+    So it is made beside, and gets its name when it is on the disk.
+
+    Raises:
+        lmdb.Error, OSError: the system refuses.
+    """
+    if (path / DATA_FILE).exists():
+        return
+    draft = path / DRAFT_FILE
+    draft.unlink(missing_ok=True)
+    lmdb.Environment(
+        os.fspath(draft), subdir=False, lock=False, mode=FILE_MODE, lib_version=ENGINE_LIB_VERSION
+    ).close()
+    sync_file(draft)
+    draft.rename(path / DATA_FILE)
+    sync_directory(path)
 
 
 def open_engine(path: Path, map_size_bytes: int) -> lmdb.Environment:

@@ -37,7 +37,14 @@ from storage.directory import (
     sync_file,
     unavailable,
 )
-from storage.engine import assert_durable, assert_whole, double_map, explain, open_engine
+from storage.engine import (
+    assert_durable,
+    assert_whole,
+    double_map,
+    explain,
+    make_engine_file,
+    open_engine,
+)
 from storage.errors import NO_SPACE, NoSpaceError
 from storage.journal import (
     NOTHING_FOUND,
@@ -279,6 +286,7 @@ def open_environment(
         raise missing(path)
     lock = DirectoryLock(path)
     try:
+        make_engine_file(path)
         env = open_engine(path, map_size_bytes)
         try:
             assert_durable(env)

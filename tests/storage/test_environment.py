@@ -135,6 +135,28 @@ def test_every_new_name_is_synced_in_its_directory(
     assert {str(tmp_path), str(path.parent), str(path)} <= set(synced)
 
 
+def test_a_power_loss_while_the_store_is_made_keeps_no_later_start_from_making_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine begins a file with two pages, and refuses one that lacks either for ever after."""
+    path = tmp_path / "store"
+
+    def lose_power(descriptor: int) -> None:
+        written = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if written.suffix:  # a file: it has its length, and its first page is lost
+            written.write_bytes(bytes(4096) + written.read_bytes()[4096:])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", lose_power)
+    with pytest.raises(KeyboardInterrupt):
+        make(path)
+    monkeypatch.undo()
+
+    make(path)
+    assert verify(path).ok
+    assert sorted(one.name for one in path.iterdir()) == [DATA_FILE, "lock.mdb", LOCK_FILE]
+
+
 def test_a_start_relies_on_nothing_that_a_killed_process_left_unsynced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
