@@ -39,7 +39,7 @@ check: $(VENV)/.installed-dev ## Check format, lint, types and import rules
 	@echo "Format, lint, types and import rules: ok"
 
 tests: $(VENV)/.installed-dev ## Run the tests alone
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 test-all: ## Run the tests on every supported Python
 	@set -e; for version in $(PYTHONS); do \
