@@ -27,7 +27,7 @@ def test_a_weak_store_is_found_out(tmp_path: Path, little: None, bug: str) -> No
 
 
 def test_the_same_without_a_bug_is_sound(tmp_path: Path, little: None) -> None:
-    recording = record(1, tmp_path, lives=3, calm=True)
+    recording = record(1, tmp_path, lives=1, calm=True)
 
     images = examine_images(recording, 0, len(moments_of(recording)), tmp_path / "image")
 
