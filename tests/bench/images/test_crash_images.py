@@ -11,7 +11,7 @@ import trio
 
 from bench.images.campaign import Campaign
 
-IMAGES: Final = int(os.environ.get("CRASH_IMAGES", "10000"))
+IMAGES: Final = int(os.environ.get("CRASH_IMAGES", "3000"))
 RECORDINGS: Final = 5
 
 
