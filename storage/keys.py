@@ -237,8 +237,7 @@ class Marks(NamedTuple):
 
 def pack_marks(marks: Marks) -> bytes:
     """A value of `reads`. Nothing else tells how far somebody has read, so it has a check."""
-    row = _marks.pack(*marks.own, *marks.public)
-    return row + check_of(row)
+    return with_check(_marks.pack(*marks.own, *marks.public))
 
 
 def unpack_marks(row: bytes) -> Marks:
@@ -247,10 +246,7 @@ def unpack_marks(row: bytes) -> Marks:
     Raises:
         ValueError: these bytes are not those that were stored.
     """
-    marks, check = row[: _marks.size], row[_marks.size :]
-    if check not in (b"", check_of(marks)):
-        raise ValueError("a row differs from what was stored")
-    fields = _marks.unpack(marks)
+    fields = _marks.unpack(without_check(row, _marks.size))
     return Marks(Mark(*fields[:3]), Mark(*fields[3:]))
 
 
@@ -260,6 +256,23 @@ def check_of(row: bytes) -> bytes:
     So long that no flip of one bit in a row's length leaves the row without it.
     """
     return blake2b(row, digest_size=_CHECK_BYTES).digest()
+
+
+def with_check(row: bytes) -> bytes:
+    """`row`, and its check behind it."""
+    return row + check_of(row)
+
+
+def without_check(stored: bytes, size: int) -> bytes:
+    """The first `size` bytes, that have their check behind them, or come from before there was one.
+
+    Raises:
+        ValueError: these bytes are not those that were stored.
+    """
+    row, check = stored[:size], stored[size:]
+    if check not in (b"", check_of(row)):
+        raise ValueError("a row differs from what was stored")
+    return row
 
 
 class IndexKey(NamedTuple):

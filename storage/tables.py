@@ -14,7 +14,7 @@ import lmdb
 
 from ksmp.types import Epoch
 from storage.errors import StoreCorruptError, StoreIncompatibleError
-from storage.keys import FORMAT_VERSION, TABLES, check_of
+from storage.keys import FORMAT_VERSION, TABLES, check_of, with_check, without_check
 
 ENGINE: Final = b"lmdb 0.9"
 
@@ -68,8 +68,8 @@ def begin_journal(transaction: lmdb.Transaction[bytes], tables: Tables, key: byt
 
 def put_folded(transaction: lmdb.Transaction[bytes], tables: Tables, folded: Folded) -> None:
     """From the commit of `transaction` on, the tables have come so far."""
-    row = _folded.pack(*folded)
-    transaction.put(META_FOLDED, row + check_of(row), db=tables[b"meta"])
+    row = with_check(_folded.pack(*folded))
+    transaction.put(META_FOLDED, row, db=tables[b"meta"])
 
 
 def put_check(transaction: lmdb.Transaction[bytes], tables: Tables) -> None:
@@ -95,8 +95,11 @@ def read_folded(
     """
     row = transaction.get(META_FOLDED, db=tables[b"meta"])
     key = transaction.get(META_JOURNAL_KEY, db=tables[b"meta"])
-    folded, check = (row or b"")[: _folded.size], (row or b"")[_folded.size :]
-    if len(folded) != _folded.size or not key or check not in (b"", check_of(folded)):
+    try:
+        folded = without_check(row or b"", _folded.size)
+    except ValueError:
+        folded = b""
+    if len(folded) != _folded.size or not key:
         raise corrupt(path, "it does not tell which part of its journal is in the tables")
     return Folded(*_folded.unpack(folded)), key
 
